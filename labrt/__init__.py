@@ -1,0 +1,48 @@
+"""labrt: a container lab you can read.
+
+    cli        the command line, typed as `docker` is
+    lab        what a learner sees: the doctor, the ledger, pictures, checks
+    engine     images and containers together: run, pull, ps, logs, …
+    storage    layers to a root: overlay, vfs     registry   images from afar     runtime   bundles to containers
+    linux      the kernel's interface             image      values: references, digests, manifests, layers
+    paths, errors
+
+Each floor uses only those below it. Start with any of these:
+
+    >>> import labrt
+    >>> labrt.run("busybox", "echo", "hello").stdout
+    'hello\\n'
+    >>> labrt.pull("alpine:3.20")       # shows itself as a tree of manifest and layers
+    >>> labrt.doctor()                  # what this machine can do, and what to mend
+    >>> labrt.reset()                   # take down everything labrt made
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labrt.engine import pull, run
+    from labrt.lab.doctor import doctor
+    from labrt.lab.ledger import reset
+
+__version__ = "0.1.0"
+__all__ = ["doctor", "pull", "reset", "run"]
+
+# PEP 562: a name is imported when it is first asked for, so `import labrt` costs nothing.
+_WHERE = {"run": "labrt.engine", "pull": "labrt.engine", "doctor": "labrt.lab.doctor", "reset": "labrt.lab.ledger"}
+_FLOORS = ("cli", "engine", "image", "lab", "linux", "registry", "runtime", "storage", "errors", "paths")
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in _WHERE:
+        return getattr(importlib.import_module(_WHERE[name]), name)
+    if name in _FLOORS:
+        return importlib.import_module(f"labrt.{name}")
+    raise AttributeError(f"labrt has no {name!r}; it has {', '.join([*__all__, *_FLOORS])}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, *_FLOORS])

@@ -1,0 +1,92 @@
+"""The ledger: what labrt has made in the kernel and has not yet taken down.
+
+Every mount, cgroup, process and directory is written here *before* it is made, and struck out after it is gone. Whatever
+is killed in between, the ledger still names what may be left, and `labrt.reset()` takes it down.
+
+One entry is one small file in /run/labrt/ledger: creating a file is atomic and unlinking it too, so no lock and no
+repair is needed, and several processes can write at once. /run is emptied at boot, and so are all kernel objects.
+
+    with ledger.recorded("mount", "/mnt/demo"):
+        syscalls.mount(...)
+        ...
+        syscalls.umount2("/mnt/demo")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from labrt import paths
+
+_count = itertools.count()
+
+
+class Entry(NamedTuple):
+    """One thing that may exist. `kind` is mount, cgroup, process, directory or container; `what` is its path or pid."""
+
+    kind: str
+    what: str
+    file: str
+    made_by: int = 0
+    since: float = 0.0
+    detail: dict[str, str] = {}
+
+    @property
+    def owner_alive(self) -> bool:
+        """Whether the process that wrote this entry still runs (its number may have gone to another since)."""
+        return os.path.exists(f"/proc/{self.made_by}")
+
+
+def record(kind: str, what: str, *, directory: str | None = None, **detail: str) -> Entry:
+    """Write an entry before the thing is made. `directory` is another ledger's place, None means this user's."""
+    directory = directory or paths.default().ledger
+    now = time.time()
+    name = f"{time.time_ns():020d}-{os.getpid()}-{next(_count)}-{kind}.json"
+    entry = Entry(kind, what, os.path.join(directory, name), os.getpid(), now, detail)
+    line = json.dumps({"kind": kind, "what": what, "made_by": entry.made_by, "since": now, "detail": detail})
+    temporary = os.path.join(directory, f".{name}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        os.makedirs(directory, 0o700, exist_ok=True)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, line.encode())
+    finally:
+        os.close(fd)
+    os.rename(temporary, entry.file)  # a reader never sees half an entry
+    return entry
+
+
+def strike(entry: Entry) -> None:
+    """Strike an entry out: the thing is gone. Harmless when somebody else (a reset) was faster."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(entry.file)
+
+
+def entries(directory: str | None = None) -> list[Entry]:
+    """Read the ledger, oldest entry first."""
+    directory = directory or paths.default().ledger
+    found = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(directory)):
+            file = os.path.join(directory, name)
+            if name.startswith("."):
+                continue
+            with contextlib.suppress(FileNotFoundError), open(file) as stream:
+                found.append(Entry(file=file, **json.load(stream)))
+    return found
+
+
+@contextlib.contextmanager
+def recorded(kind: str, what: str, **detail: str) -> Iterator[Entry]:
+    """Hold an entry for as long as the block runs. It stays in the ledger when the block fails: the thing may exist."""
+    entry = record(kind, what, **detail)
+    yield entry
+    strike(entry)
