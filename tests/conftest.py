@@ -1,0 +1,39 @@
+"""Fixtures that every floor's tests use."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Containers outlive the process that made them. Where PID 1 does not reap orphans, this process does.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real images and specifications that lies beside the checkout."""
+    folder = PROJECT.parent / "shared"
+    if not (folder / "images").is_dir():
+        pytest.skip(f"{folder} is absent: no real images to test with")
+    return folder
+
+
+@pytest.fixture
+def labrt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A house of its own: LABRT_ROOT in a temporary directory."""
+    root = tmp_path / "labrt"
+    monkeypatch.setenv("LABRT_ROOT", str(root))
+    return root
