@@ -1,0 +1,323 @@
+"""Mounts: the value that describes one, and the few ways to make one.
+
+    Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev"))       what the OCI runtime-spec calls a mount
+    Mount("/data", "bind", "/srv/data", ("rbind", "ro")).attach(root)    made below a root that is not trusted
+
+    with mounts.overlay(lower=["/layers/2", "/layers/1"]) as root: …     undone at the end, and in the ledger meanwhile
+    with mounts.tmpfs("/mnt/scratch", size="64m"): …
+    with mounts.bind("/etc", "/mnt/etc", read_only=True): …
+
+A container's root may hold symbolic links that point anywhere, so no path below it is ever followed by name: the target
+is opened with openat2(2) and RESOLVE_IN_ROOT, and the mount goes onto that descriptor.
+
+See mount(2), mount_namespaces(7), open_tree(2), mount_setattr(2), openat2(2); notebooks 03, 04 and 10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from labrt.errors import InvalidInput
+from labrt.linux import ledger, syscalls
+from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
+
+# Options that set (True) or clear (False) a flag of mount(2). Whatever is not listed belongs to the file system.
+_FLAGS = {
+    "ro": (MS.RDONLY, True), "rw": (MS.RDONLY, False),
+    "nosuid": (MS.NOSUID, True), "suid": (MS.NOSUID, False),
+    "nodev": (MS.NODEV, True), "dev": (MS.NODEV, False),
+    "noexec": (MS.NOEXEC, True), "exec": (MS.NOEXEC, False),
+    "sync": (MS.SYNCHRONOUS, True), "async": (MS.SYNCHRONOUS, False),
+    "dirsync": (MS.DIRSYNC, True), "mand": (MS.MANDLOCK, True), "nomand": (MS.MANDLOCK, False),
+    "noatime": (MS.NOATIME, True), "atime": (MS.NOATIME, False),
+    "nodiratime": (MS.NODIRATIME, True), "diratime": (MS.NODIRATIME, False),
+    "relatime": (MS.RELATIME, True), "norelatime": (MS.RELATIME, False),
+    "strictatime": (MS.STRICTATIME, True), "nostrictatime": (MS.STRICTATIME, False),
+    "lazytime": (MS.LAZYTIME, True), "nolazytime": (MS.LAZYTIME, False),
+    "nosymfollow": (MS.NOSYMFOLLOW, True), "symfollow": (MS.NOSYMFOLLOW, False),
+    "bind": (MS.BIND, True), "rbind": (MS.BIND | MS.REC, True),
+    "defaults": (MS(0), True), "remount": (MS.REMOUNT, True), "silent": (MS.SILENT, True),
+}  # fmt: skip
+
+PROPAGATION = {
+    "private": MS.PRIVATE, "rprivate": MS.PRIVATE | MS.REC, "shared": MS.SHARED, "rshared": MS.SHARED | MS.REC,
+    "slave": MS.SLAVE, "rslave": MS.SLAVE | MS.REC, "unbindable": MS.UNBINDABLE, "runbindable": MS.UNBINDABLE | MS.REC,
+}  # fmt: skip
+
+# The same flags in mount_setattr(2)'s words, for binds: a bind takes its own options only in a second step.
+_ATTRIBUTES = {
+    MS.RDONLY: MOUNT_ATTR.RDONLY, MS.NOSUID: MOUNT_ATTR.NOSUID, MS.NODEV: MOUNT_ATTR.NODEV,
+    MS.NOEXEC: MOUNT_ATTR.NOEXEC, MS.NODIRATIME: MOUNT_ATTR.NODIRATIME, MS.NOSYMFOLLOW: MOUNT_ATTR.NOSYMFOLLOW,
+}  # fmt: skip
+
+
+class Options(NamedTuple):
+    """A mount's options, sorted by who reads them: `set` and `clear` are flags, `data` is the file system's."""
+
+    set: MS
+    clear: MS
+    propagation: tuple[MS, ...]
+    recursive_set: MOUNT_ATTR
+    data: str
+
+
+def parse_options(options: Sequence[str]) -> Options:
+    """Sort options as fstab and the OCI runtime-spec write them. Later ones win over earlier ones: `ro,rw` is rw."""
+    to_set, to_clear, recursive, spread, data = MS(0), MS(0), MOUNT_ATTR(0), [], []
+    for option in options:
+        if option in _FLAGS:
+            flag, on = _FLAGS[option]
+            to_set, to_clear = (to_set | flag, to_clear & ~flag) if on else (to_set & ~flag, to_clear | flag)
+        elif option in PROPAGATION:
+            spread.append(PROPAGATION[option])
+        elif option in ("rro", "rnosuid", "rnodev", "rnoexec"):
+            # The runtime-spec's recursive forms: all mounts below as well. mount(2) cannot, mount_setattr(2) can.
+            recursive |= _ATTRIBUTES[_FLAGS[option[1:]][0]]
+        else:
+            data.append(option)
+    return Options(to_set, to_clear, tuple(spread), recursive, ",".join(data))
+
+
+class Mount(NamedTuple):
+    """One mount, in the words of the OCI runtime-spec (config.md, "Mounts"). An immutable value; `attach` makes it.
+
+    `destination` is absolute in the container; "/" is the root itself. `type` is a file system of /proc/filesystems, or
+    "bind", which has a `source` path on the host. `options` are as in fstab, propagation words included.
+    """
+
+    destination: str
+    type: str = "none"
+    source: str = "none"
+    options: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: dict[str, object]) -> Mount:
+        """Read one entry of config.json's `mounts`."""
+        options = value.get("options") or ()
+        destination, source = value.get("destination"), value.get("source") or "none"
+        if not isinstance(destination, str) or not isinstance(source, str) or not isinstance(options, list | tuple):
+            raise InvalidInput(f"not a mount: {value!r}", remedy="it wants a destination, a type, a source and options")
+        kind = value.get("type") or ("bind" if {"bind", "rbind"} & set(options) else "none")
+        return cls(destination, str(kind), source, tuple(options))
+
+    def to_json(self) -> dict[str, object]:
+        """Write it as config.json has it."""
+        return {**self._asdict(), "options": list(self.options)}
+
+    @property
+    def is_bind(self) -> bool:
+        """Whether this shows a part of the host's tree, instead of a file system of its own."""
+        return self.type == "bind" or bool({"bind", "rbind"} & set(self.options))
+
+    def __str__(self) -> str:
+        what = f"bind {self.source}" if self.is_bind else self.type
+        return f"{what} on {self.destination} ({','.join(self.options) or 'defaults'})"
+
+    def attach(self, root: str = "/") -> None:
+        """Make the mount at `destination` below `root`; a missing directory (or file, for a file) is made first.
+
+        Nothing leads out of `root`, symbolic links are resolved within it. KernelError as mount(2).
+        """
+        want_file = self.is_bind and not os.path.isdir(self.source)
+        target = open_in_root(root, self.destination, create="file" if want_file else "directory")
+        try:
+            if self.is_bind:
+                _attach_bind(self, target)
+            else:
+                _attach_file_system(self, target)
+            for flags in parse_options(self.options).propagation:
+                # The descriptor is of what lies under the new mount: the path leads to the mount itself.
+                on_top = open_in_root(root, self.destination)
+                try:
+                    syscalls.mount(None, f"/proc/self/fd/{on_top}", None, flags)
+                finally:
+                    os.close(on_top)
+        finally:
+            os.close(target)
+
+
+def _attach_bind(mount: Mount, target: int) -> None:
+    """Copy the source's mount, give the copy its options, and only then let it be seen: it is never writable first."""
+    options = parse_options(mount.options)
+    recursive = AT.RECURSIVE if MS.REC in options.set else 0
+    tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
+    try:
+        to_set = sum(attr for flag, attr in _ATTRIBUTES.items() if flag in options.set)
+        to_clear = sum(attr for flag, attr in _ATTRIBUTES.items() if flag in options.clear)
+        if to_set or to_clear:
+            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=to_set, attr_clr=to_clear)
+        if options.recursive_set:
+            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH | AT.RECURSIVE, attr_set=options.recursive_set)
+        syscalls.move_mount(tree, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+    finally:
+        os.close(tree)
+
+
+def _attach_file_system(mount: Mount, target: int) -> None:
+    options = parse_options(mount.options)
+    directory, data = _relative(options.data) if mount.type == "overlay" else (None, options.data)
+    if directory is None:
+        syscalls.mount(mount.source, f"/proc/self/fd/{target}", mount.type, options.set, data or None)
+        return
+    here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        syscalls.mount(mount.source, f"/proc/self/fd/{target}", mount.type, options.set, data)
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _relative(data: str) -> tuple[str | None, str]:
+    """Shorten overlay's lowerdir when all options together would not fit the one page that mount(2) reads.
+
+    Returns (directory, options): the options are right for a process whose working directory that is; None: anywhere.
+    """
+    if len(data) < os.sysconf("SC_PAGE_SIZE") - 1:
+        return None, data
+    options = dict(part.partition("=")[::2] for part in data.split(","))
+    lower = options.get("lowerdir", "").split(":")
+    directory = os.path.commonpath(lower)
+    options["lowerdir"] = ":".join(os.path.relpath(path, directory) for path in lower)
+    return directory, ",".join(f"{key}={value}" if value else key for key, value in options.items())
+
+
+def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
+    """Open `path` below `root` with O_PATH and return the descriptor; the caller closes it.
+
+    `create` is None, "directory" or "file": what to make, with its parents, where nothing is. Symbolic links, absolute
+    ones too, are resolved as a process inside `root` would. See openat2(2), RESOLVE_IN_ROOT.
+    """
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _open_below(top, path, create)
+    finally:
+        os.close(top)
+
+
+def _open_below(top: int, path: str, create: str | None) -> int:
+    how = {"flags": os.O_PATH | os.O_CLOEXEC, "resolve": RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS}
+    try:
+        return syscalls.openat2(top, path, **how)
+    except FileNotFoundError:
+        parent, name = os.path.split(path.rstrip("/"))
+        if create is None or not name or name in (".", ".."):
+            raise
+    above = _open_below(top, parent or "/", "directory")
+    try:
+        if create == "directory":
+            os.mkdir(name, 0o755, dir_fd=above)
+        else:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=above))
+    except FileExistsError:
+        # A dangling link, or somebody else made it just now: the next attempt tells which.
+        return syscalls.openat2(top, path, **how)
+    finally:
+        os.close(above)
+    return syscalls.openat2(top, path, **how)
+
+
+# For learners and for the demo: mounts that undo themselves ------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mounted(mount: Mount) -> Iterator[str]:
+    """Make a mount on this host, as a ledger entry; yield its path; take it down at the end of the block."""
+    path = os.path.realpath(mount.destination)
+    with ledger.recorded("mount", path):
+        mount._replace(destination=path).attach()
+        try:
+            yield path
+        finally:
+            unmount(path)
+
+
+def unmount(path: str) -> None:
+    """Take a mount down: at once if nobody uses it, else as soon as nobody does any more. Harmless if it is gone."""
+    try:
+        syscalls.umount2(path)
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            syscalls.umount2(path, MNT.DETACH)
+        elif error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+
+
+@contextlib.contextmanager
+def _place(target: str | None) -> Iterator[str]:
+    """Yield `target`, or a new empty directory that is removed at the end."""
+    if target is not None:
+        yield target
+        return
+    made = tempfile.mkdtemp(prefix="labrt-")
+    with ledger.recorded("directory", made):
+        try:
+            yield made
+        finally:
+            os.rmdir(made)
+
+
+@contextlib.contextmanager
+def overlay(lower: Sequence[str], target: str | None = None, *, upper: str | None = None) -> Iterator[str]:
+    """Unite directories into one tree, and yield its path. See the kernel's filesystems/overlayfs.rst.
+
+    `lower` are the read-only layers, **uppermost first**, as overlayfs wants them. What is written goes to `upper`, a
+    directory on a file system other than overlay; None means a tmpfs that is thrown away. `target` is where the union is
+    seen; None means a new directory.
+    """
+    if not lower:
+        raise InvalidInput("overlay: no lower directory given", remedy="an empty directory will do as the only one")
+    for path in [*lower, *([upper] if upper else [])]:
+        if ":" in path or "," in path or "\\" in path:
+            raise InvalidInput(f"overlay: {path!r} has a ':', ',' or '\\'", remedy="name it by a symbolic link without")
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(_place(target))
+        if upper is None:
+            scratch = stack.enter_context(tmpfs(stack.enter_context(_place(None))))
+            upper, work = os.path.join(scratch, "upper"), os.path.join(scratch, "work")
+            os.mkdir(upper)
+        else:
+            # overlayfs renames from work to upper, so both must lie on one file system.
+            work = upper.rstrip("/") + ".work"
+            stack.enter_context(_work_directory(work))
+        os.makedirs(work, exist_ok=True)
+        # index=off: the same lower directory may be below several overlays at once, as containers' layers are.
+        data = (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", "index=off")
+        yield stack.enter_context(mounted(Mount(place, "overlay", "overlay", data)))
+
+
+@contextlib.contextmanager
+def _work_directory(path: str) -> Iterator[None]:
+    """Own overlayfs's scratch directory: in it the kernel leaves one named `work`, which only root may remove."""
+    os.makedirs(path, exist_ok=True)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(os.path.join(path, "work"))
+        os.rmdir(path)
+
+
+def tmpfs(target: str, *, size: str = "64m", mode: int = 0o755) -> contextlib.AbstractContextManager[str]:
+    """Mount an empty file system in memory. `size` is in bytes or with k, m, g; `mode` is the root directory's."""
+    return mounted(Mount(target, "tmpfs", "tmpfs", ("nosuid", "nodev", f"size={size}", f"mode={mode:o}")))
+
+
+def bind(source: str, target: str, *, read_only: bool = False) -> contextlib.AbstractContextManager[str]:
+    """Show `source` at `target` too, with all mounts below it; read-only, if asked, for all of them."""
+    return mounted(Mount(target, "bind", source, ("rbind", *(("rro",) if read_only else ()))))
+
+
+def set_propagation(path: str, word: str) -> None:
+    """Say who sees mounts made below `path`: (r)private, (r)slave, (r)shared, (r)unbindable; r: all mounts below too.
+
+    See mount_namespaces(7), "SHARED SUBTREES".
+    """
+    if word not in PROPAGATION:
+        raise InvalidInput(f"no propagation is called {word!r}", remedy=f"one of {', '.join(PROPAGATION)}")
+    syscalls.mount(None, path, None, PROPAGATION[word])
