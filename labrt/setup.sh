@@ -1,0 +1,222 @@
+#!/bin/sh
+# The one way to set a machine up for labrt: README, Vagrantfile and .ci/run call this, and nothing else.
+#
+# It writes to .venv in the checkout, to /var/lib/labrt, and through apt; removing labrt is `rm -rf` of the first two.
+# Run it as often as you like: what is there already is left alone, and what a killed run left half-made is made anew.
+# POSIX sh, because that is all a fresh machine has.
+set -eu
+umask 022  # under sudo with a tighter one, the student could not read what root installs
+
+usage() {
+    cat <<'END'
+usage: sudo sh labrt/setup.sh COMMAND [ARGUMENTS]
+
+  demo      install, then pull a real image, run it and take it down, step by step
+  lab       install, then open the course in JupyterLab on http://127.0.0.1:8888 (the URL it prints holds the token)
+  test      install, with the test tools, then run the whole suite; ARGUMENTS go to pytest
+  install   only install
+
+environment
+  LABRT_PYTHON   the Python to use (default: /usr/bin/python3, the distribution's own)
+  LABRT_IP       the address that `lab` listens on (default: 127.0.0.1)
+  PIP_*, http_proxy, https_proxy …   are heard by pip and apt, as always (sudo drops them without -E)
+END
+}
+
+say() { printf 'labrt: %s\n' "$*"; }
+die() { printf 'labrt: %s\n' "$*" >&2; exit 1; }
+
+python=${LABRT_PYTHON:-/usr/bin/python3}
+
+# python3, -venv      the interpreter, and what makes .venv with it
+# python3-dev, gcc, libc6-dev, libcap-dev    python-prctl has no wheel: it is compiled here
+# libseccomp2         turns rules into a BPF program; pyseccomp loads it
+# busybox-static      the embedded default image is made of it: a container without any network
+# ca-certificates     registries and PyPI are behind TLS
+packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static ca-certificates"
+# runc, crun, skopeo  the tests ask them whether labrt's bundles and images are right
+test_packages="runc crun skopeo"
+
+# What this machine must be --------------------------------------------------------------------------------------------
+
+check_root() {
+    [ "$(id -u)" -eq 0 ] || die "needs root, to install packages and to make containers: sudo sh labrt/setup.sh $command"
+}
+
+check_apt() {
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
+        die "apt-get is missing: labrt sets itself up on Debian 12 and 13 and on Ubuntu 24.04"
+}
+
+check_kernel() {
+    release=$(uname -r)
+    major=${release%%.*}
+    minor=${release#*.}
+    minor=${minor%%[!0-9]*}
+    [ "$major" -gt 5 ] || { [ "$major" -eq 5 ] && [ "$minor" -ge 12 ]; } ||
+        die "Linux $release is too old: mount_setattr(2), and so labrt, needs 5.12 or newer"
+    for kind in user mnt pid net uts ipc; do
+        [ -e "/proc/self/ns/$kind" ] || die "this kernel has no $kind namespaces (or /proc is not mounted)"
+    done
+    grep -q cgroup /proc/filesystems || die "this kernel has no cgroups"
+    # Root in a container often may not do what the kernel could.
+    unshare --mount --pid --net --uts --ipc --fork mount -t tmpfs labrt /tmp 2>/dev/null ||
+        die "root may make no namespaces and mounts here: use a virtual machine, or a privileged container"
+}
+
+check_python() {
+    [ -x "$python" ] || die "no Python at $python: LABRT_PYTHON must be the absolute path of one"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        die "$("$python" -V) at $python is too old: labrt needs 3.11 (set LABRT_PYTHON to a newer one)"
+}
+
+# Packages of the distribution -----------------------------------------------------------------------------------------
+
+missing() {
+    for package; do
+        case $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true) in
+            installed*) ;;
+            *) printf ' %s' "$package" ;;
+        esac
+    done
+}
+
+apt_get() {
+    # A machine that has just booted is often updating itself: wait for dpkg's lock. Without a terminal nobody can
+    # answer questions; needrestart (Ubuntu) would restart services that are none of our business.
+    LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+        apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null
+}
+
+apt_update() {
+    # DPkg::Lock::Timeout does not cover the lock on the lists. A broken list of somebody else's need not stop us.
+    for wait in 5 10 20 40 0; do
+        apt_get update && return
+        [ "$wait" -eq 0 ] || say "apt-get update failed: trying again in $wait seconds"
+        sleep "$wait"
+    done
+    say "going on with the lists that are here"
+}
+
+install_packages() {
+    needed=$(missing "$@")
+    [ -n "$needed" ] || return 0
+    say "installing packages:$needed"
+    dpkg --configure -a </dev/null >/dev/null  # ends what a killed dpkg began; without it apt-get refuses to work
+    apt_update
+    # shellcheck disable=SC2086  # a list of words
+    apt_get install --yes --no-install-recommends $needed ||
+        die "apt-get could not install$needed: its reason is above"
+}
+
+# The virtual environment ----------------------------------------------------------------------------------------------
+#
+# The stamp is written last. Its three lines say by what Python and where .venv was made, from which pyproject.toml and
+# setup.sh, and with which extras. No stamp: .venv is half-made, or somebody else's. Other first line: it cannot work
+# any more (scripts in it hold absolute paths). Other second line: it wants an update.
+
+read_stamp() {
+    was_made='' was_from='' was_extras=''
+    if [ -f .venv/labrt-setup ]; then
+        { IFS= read -r was_made && IFS= read -r was_from && IFS= read -r was_extras; } <.venv/labrt-setup || was_made=''
+    fi
+    made="$("$python" -c 'import sys; print(sys.executable, "%d.%d" % sys.version_info[:2])') $PWD"
+    from=$(cat pyproject.toml labrt/setup.sh | sha256sum)
+}
+
+environment_ready() {
+    read_stamp
+    [ "$made" = "$was_made" ] && [ "$from" = "$was_from" ] || return 1
+    case $was_extras in "$extras" | lab,test) ;; *) return 1 ;; esac
+}
+
+install_environment() {
+    rm -f .venv/labrt-setup
+    if [ "$made" != "$was_made" ]; then
+        say "making .venv with $("$python" -V)"
+        "$python" -m venv --clear .venv
+    fi
+    [ "$was_extras" != lab,test ] || extras=lab,test  # who came to test keeps the test tools
+    say "installing labrt[$extras] into .venv (a few minutes the first time)"
+    .venv/bin/python -m pip install --quiet --editable ".[$extras]" ||
+        die "pip could not install labrt[$extras]: its reason is above"
+    rm -rf labrt.egg-info  # setuptools' scratch paper; .venv knows labrt by its own dist-info
+    [ "$extras" = lab ] || install_registry
+    printf '%s\n' "$made" "$from" "$extras" >.venv/labrt-setup.new
+    sync .venv/labrt-setup.new
+    mv .venv/labrt-setup.new .venv/labrt-setup
+}
+
+install_registry() {
+    # Debian's package would start a registry open to the whole network on port 5000. The tests want only the program
+    # (and start it on 127.0.0.1 themselves), so it is unpacked into .venv, not installed.
+    ! command -v docker-registry >/dev/null || return 0
+    say "unpacking docker-registry into .venv"
+    rm -rf .venv/registry
+    mkdir .venv/registry
+    fetch_registry || { apt_update && fetch_registry; } || die "apt-get could not download docker-registry"
+    dpkg-deb -x .venv/registry/*.deb .venv/registry
+    rm .venv/registry/*.deb
+    ln -sf ../registry/usr/bin/docker-registry .venv/bin/docker-registry
+}
+
+fetch_registry() {
+    # Only root may write to .venv, so apt's own unprivileged user cannot do the download.
+    (cd .venv/registry && apt_get -o APT::Sandbox::User=root download docker-registry)
+}
+
+# Everything together --------------------------------------------------------------------------------------------------
+
+install_all() {
+    # shellcheck disable=SC2086  # lists of words
+    case $extras in
+        lab) install_packages $packages ;;
+        *) install_packages $packages $test_packages ;;
+    esac
+    check_python
+    if environment_ready; then
+        say "everything is installed, nothing to do"
+    else
+        install_environment
+    fi
+    .venv/bin/python -m labrt.engine.embedded
+}
+
+install_alone() {
+    # One installation at a time. The kernel drops the lock when the last holder ends, so a kill leaves none behind;
+    # children do not get descriptor 9, or a daemon that some package starts would hold it forever.
+    exec 9>/var/lib/labrt/setup.lock
+    flock --nonblock 9 || { say "another setup is at work: waiting for it" && flock 9; }
+    install_all 9>&-
+    exec 9>&-
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+extras=lab
+case $command in
+    demo | lab | install) ;;
+    test) extras=lab,test ;;
+    help | -h | --help) usage; exit 0 ;;
+    '') usage >&2; exit 2 ;;
+    *) printf 'labrt: unknown command: %s\n' "$command" >&2; usage >&2; exit 2 ;;
+esac
+
+CDPATH='' cd -P -- "$(dirname -- "$0")/.."
+[ -f pyproject.toml ] || die "setup.sh belongs in a checkout of labrt: no pyproject.toml in $PWD"
+case $python in /*) ;; *) die "LABRT_PYTHON is $python: it must be an absolute path" ;; esac
+check_root
+check_apt
+check_kernel
+[ ! -x "$python" ] || check_python  # before anything is installed, where that can be
+mkdir -p /var/lib/labrt/cache
+export PIP_CACHE_DIR="${PIP_CACHE_DIR:-/var/lib/labrt/cache/pip}" PIP_DISABLE_PIP_VERSION_CHECK=1
+install_alone
+
+PATH=$PWD/.venv/bin:$PATH
+case $command in
+    demo) exec .venv/bin/python -m labrt.lab.demo "$@" ;;
+    test) exec .venv/bin/python -m pytest "$@" ;;
+    lab) exec .venv/bin/python -m jupyterlab --allow-root --no-browser --ServerApp.root_dir=notebooks \
+        --ServerApp.ip="${LABRT_IP:-127.0.0.1}" --ServerApp.port=8888 "$@" ;;
+esac
