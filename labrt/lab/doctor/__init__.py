@@ -1,0 +1,84 @@
+"""The doctor: what this machine can do for containers, and what to type where it cannot.
+
+    >>> report = labrt.doctor()
+    >>> report.ok                   # nothing failed; warnings only make something smaller
+    True
+    >>> print(report)               # a notebook shows a table by itself
+
+    report          the values: Check and Report            host            a machine, by its /proc and /sys
+    kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
+
+Nothing is changed by looking. Docker Hub is asked in a thread beside the rest, and waited for at most two seconds.
+Notebook 00 begins with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+
+from labrt import paths
+from labrt.errors import LabrtError
+from labrt.lab.doctor import kernel, surroundings
+from labrt.lab.doctor.host import Host
+from labrt.lab.doctor.report import Check, Report, Status
+from labrt.paths import Paths
+
+__all__ = ["Check", "Host", "Report", "Status", "doctor"]
+
+PATIENCE = 1.8  # seconds, for Docker Hub's answer, from when the doctor begins
+
+
+def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = surroundings.HUB) -> Report:
+    """Examine a machine; None means this one, and this user's places. `hub` is the registry asked whether it answers.
+
+    A question that itself goes wrong is a failed check: this function raises nothing on purpose.
+    """
+    host, where = host or Host(), where or paths.default()
+    asked = _in_background(lambda: surroundings.docker_hub(hub), time.monotonic() + PATIENCE)
+    questions: list[tuple[str, Callable[[], Check]]] = [
+        ("python", surroundings.python),
+        ("kernel", functools.partial(kernel.kernel, host)),
+        ("user", functools.partial(kernel.user, host)),
+        ("namespaces", functools.partial(kernel.namespaces, host)),
+        ("rootless", functools.partial(kernel.user_namespaces, host)),
+        ("cgroups", functools.partial(kernel.cgroups, host)),
+        ("seccomp", functools.partial(kernel.seccomp, host)),
+        ("libseccomp", surroundings.libseccomp),
+        ("overlay", functools.partial(surroundings.overlay, where)),
+        ("nft", functools.partial(surroundings.program, "nft", "nftables", "networks and published ports")),
+        ("disk", functools.partial(surroundings.disk, where)),
+        ("memory", functools.partial(surroundings.memory, host)),
+        ("clock", surroundings.clock),
+        ("default image", functools.partial(surroundings.default_image, where)),
+        ("ledger", functools.partial(surroundings.ledger, where)),
+        ("docker hub", lambda: asked() or surroundings.no_answer(hub)),
+    ]
+    return Report(tuple(_ask(name, question) for name, question in questions))
+
+
+def _ask(name: str, question: Callable[[], Check]) -> Check:
+    try:
+        return question()
+    except LabrtError as error:
+        return Check(name, "fail", error.message, error.remedy)
+    except Exception as error:  # a doctor that stops at the first surprise helps nobody
+        return Check(name, "fail", f"{type(error).__name__}: {error}", "python3 -m labrt.lab.doctor")
+
+
+def _in_background(question: Callable[[], Check], deadline: float) -> Callable[[], Check | None]:
+    """Start a question in a thread; return a function that waits for its answer, until `deadline` (None: too late).
+
+    A daemon thread, and no pool: getaddrinfo may hang for half a minute, and must not keep Python from ending.
+    """
+    answers: list[Check] = []
+    thread = threading.Thread(target=lambda: answers.append(_ask("docker hub", question)), daemon=True)
+    thread.start()
+
+    def answer() -> Check | None:
+        thread.join(max(0.0, deadline - time.monotonic()))
+        return answers[0] if answers else None
+
+    return answer

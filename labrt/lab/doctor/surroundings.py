@@ -1,0 +1,147 @@
+"""What the doctor looks at around the kernel: Python, programs, disk, memory, clock, network, labrt's own things."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import os
+import shutil
+import sys
+import time
+
+from labrt.lab.doctor.host import Host
+from labrt.lab.doctor.report import Check
+from labrt.lab.show import size
+from labrt.paths import Paths
+
+OLDEST_PYTHON = (3, 11)
+LEAST_DISK = 2 << 30
+LEAST_MEMORY = 512 << 20
+HUB = "https://registry-1.docker.io/v2/"
+# labrt did not exist before this day; a clock that says so makes every TLS certificate "not yet valid".
+EARLIEST = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()
+LATEST = EARLIEST + 20 * 365 * 86400
+SET_CLOCK = "sudo timedatectl set-ntp true"
+
+
+def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
+    """Look at the Python that runs us."""
+    saw = f"Python {'.'.join(map(str, version))} ({sys.executable})"
+    if version < OLDEST_PYTHON:
+        return Check("python", "fail", f"{saw}; labrt needs 3.11 or newer", "sudo sh labrt/setup.sh install")
+    return Check("python", "ok", saw)
+
+
+def program(name: str, package: str, what_for: str, path: str | None = None) -> Check:
+    """Look for a program. `path` is a PATH to search; None means ours, and where root's programs lie."""
+    path = path if path is not None else f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    found = shutil.which(name, path=path)
+    if not found:
+        return Check(name, "warn", f"no {name}, which is for {what_for}", f"sudo apt-get install -y {package}")
+    return Check(name, "ok", found)
+
+
+def disk(paths: Paths, least: int = LEAST_DISK) -> Check:
+    """Look how much room there is where labrt keeps images and containers."""
+    place = paths.state
+    while not os.path.exists(place):  # labrt may not have made it yet
+        place = os.path.dirname(place)
+    free = shutil.disk_usage(place).free
+    if free < least:
+        saw = f"{size(free)} free at {paths.state}; an image and its layers want {size(least)}"
+        return Check("disk", "warn", saw, "sudo apt-get clean; df -h")
+    return Check("disk", "ok", f"{size(free)} free at {paths.state}")
+
+
+def memory(host: Host) -> Check:
+    """Look how much memory is to be had."""
+    available = host.fields("/proc/meminfo").get("MemAvailable", "").split()
+    if not available:
+        return Check("memory", "warn", "no MemAvailable in /proc/meminfo", "free -m")
+    free = int(available[0]) * 1024
+    if free < LEAST_MEMORY:
+        saw = f"{size(free)} to be had; {size(LEAST_MEMORY)} is comfortable"
+        return Check("memory", "warn", saw, "ps aux --sort -rss | head")
+    return Check("memory", "ok", f"{size(free)} to be had")
+
+
+def clock(now: float | None = None) -> Check:
+    """Look whether the clock can be right. `now` is in seconds since 1970; None asks the clock."""
+    now = time.time() if now is None else now
+    saw = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
+    if not EARLIEST <= now <= LATEST:
+        return Check("clock", "warn", f"{saw}: certificates will look expired, or not yet valid", SET_CLOCK)
+    return Check("clock", "ok", saw)
+
+
+def docker_hub(url: str = HUB, timeout: float = 1.5) -> Check:
+    """Ask a registry for /v2/: any answer at all, 401 as a rule, means that images can be had from it.
+
+    `timeout` is in seconds, for connecting and for the answer each; the answer's date is compared with our clock.
+    """
+    import requests  # 60 ms and more: only those who ask pay
+
+    name, host = "docker hub", url.split("/")[2]
+    try:
+        answer = requests.get(url, timeout=timeout, allow_redirects=False, headers={"User-Agent": "labrt-doctor"})
+    except requests.RequestException as error:
+        saw = f"{host} not reached ({type(error).__name__}): the embedded default is used instead"
+        return Check(name, "warn", saw, f"curl -sSI {url}")
+    if answer.status_code not in (200, 401):
+        saw = f"{host} answers {answer.status_code} {answer.reason}: the embedded default is used instead"
+        return Check(name, "warn", saw, f"curl -sSI {url}")
+    there = email.utils.parsedate_tz(answer.headers.get("Date", ""))
+    if there and abs(skew := time.time() - email.utils.mktime_tz(there)) > 300:
+        return Check(name, "warn", f"our clock is {skew:+.0f} s from that of {host}", SET_CLOCK)
+    return Check(name, "ok", f"{host} answers")
+
+
+def no_answer(url: str = HUB) -> Check:
+    """Say that nothing came back in time: a resolver that hangs knows no timeout of ours."""
+    saw = f"no answer from {url.split('/')[2]} in time: the embedded default is used instead"
+    return Check("docker hub", "warn", saw, f"curl -sSI {url}")
+
+
+def libseccomp() -> Check:
+    """Look whether the library that compiles seccomp filters can be loaded."""
+    try:
+        import pyseccomp
+    except (ImportError, RuntimeError, OSError) as error:
+        saw = f"libseccomp cannot be loaded: {error}"
+        return Check("libseccomp", "fail", saw, "sudo apt-get install -y libseccomp2; sudo sh labrt/setup.sh install")
+    return Check("libseccomp", "ok", f"API level {pyseccomp.get_api()}")
+
+
+def overlay(paths: Paths) -> Check:
+    """Look whether labrt's directory can carry overlay mounts; without them each container is a full copy."""
+    from labrt.storage import overlay as driver
+
+    reason = driver.can_use(paths)
+    if reason:
+        saw = f"{reason}: vfs is used, which copies every layer"
+        return Check("overlay", "warn", saw, "export LABRT_ROOT=/a/directory/on/ext4/or/xfs")
+    return Check("overlay", "ok", f"works in {paths.layers}")
+
+
+def default_image(paths: Paths) -> Check:
+    """Look whether the image that is used without a network is there."""
+    from labrt.engine import embedded
+
+    if not embedded.present(paths):
+        return Check("default image", "warn", "not made yet", f"{sys.executable} -m labrt.engine.embedded")
+    return Check("default image", "ok", f"{embedded.REFERENCE} in {embedded.directory(paths)}")
+
+
+def ledger(paths: Paths) -> Check:
+    """Look for what is still in the ledger, though its maker is gone."""
+    from labrt.lab import ledger as book
+
+    found = book.ledger(paths)
+    left = [entry for entry in found if not book.owner_alive(entry)]
+    if left or found.unreadable:
+        count = len(left) + len(found.unreadable)
+        return Check("ledger", "warn", f"{count} left behind by processes that are gone", f"{sys.executable} -c {RESET}")
+    return Check("ledger", "ok", f"{len(found)} in use" if len(found) else "empty")
+
+
+RESET = "'import labrt; print(labrt.reset())'"

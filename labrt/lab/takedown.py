@@ -1,0 +1,162 @@
+"""How one thing of each kind is taken down: the hands of `labrt.reset`.
+
+A function gets an entry of the ledger and labrt's places. It returns True when it took the thing down, False when there
+was nothing (never made, or gone by itself), and raises LabrtError with a remedy when it may not or cannot: then the
+entry stays. None of them believes an entry; each looks first whether that very thing is there and is labrt's to take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable
+
+from labrt.errors import Conflict, InvalidInput, LabrtError
+from labrt.linux import process as processes
+from labrt.linux import procfs, syscalls
+from labrt.linux.flags import MNT, UMOUNT
+from labrt.linux.ledger import Entry
+from labrt.paths import Paths
+
+PATIENCE = 10.0  # seconds for a killed process to be gone
+# What the system itself stands on is never labrt's, whoever wrote it into the ledger.
+NEVER = ("/", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var")
+NEVER_BELOW = ("/dev/", "/proc/", "/sys/", "/usr/")
+
+
+def process(entry: Entry, where: Paths) -> bool:
+    """Kill a process and wait until it is gone. It must be the one that was noted, by its start time."""
+    pid, began = _number(entry.what), _number(entry.detail.get("starttime", ""))
+    if pid is None:
+        raise InvalidInput(f"{entry.what!r} is no pid", remedy=_forget(entry))
+    if not os.path.exists(f"/proc/{pid}"):
+        return False
+    if began is None:
+        raise Conflict(
+            f"no start time was noted for pid {pid}: it may be somebody else by now",
+            remedy=f"ps -fp {pid}; {_forget(entry)}",
+        )
+    if not procfs.alive(pid, began):
+        return False
+    if pid == 1 or pid in _ourselves():
+        raise Conflict(f"pid {pid} is this very process, or one that it came from", remedy=_forget(entry))
+    pidfd = processes.open_pidfd(pid, began)
+    if pidfd is None:
+        return False
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            syscalls.pidfd_send_signal(pidfd, signal.SIGKILL)
+        if not processes.wait_for(pidfd, PATIENCE):
+            raise Conflict(f"pid {pid} does not die: the kernel waits for something", remedy=f"cat /proc/{pid}/stack")
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _number(text: str) -> int | None:
+    # isdecimal alone would let through other alphabets' digits, and numbers that no pid_t holds.
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def _ourselves() -> list[int]:
+    """This process and its ancestors: killing those would end the reset in the middle."""
+    line = [os.getpid()]
+    with contextlib.suppress(LabrtError):
+        while line[-1] > 1:
+            line.append(procfs.stat(line[-1]).ppid)
+    return line
+
+
+def mount(entry: Entry, where: Paths) -> bool:
+    """Take one mount down, if there is one under just this name. What is stacked below it stays."""
+    path = entry.what
+    if not os.path.isabs(path) or os.path.normpath(path) != path or path in NEVER or path.startswith(NEVER_BELOW):
+        raise InvalidInput(f"{path!r} is no place where labrt mounts", remedy=_forget(entry))
+    if not _mounted(path, "self"):
+        return _not_mounted_here(entry)
+    if os.path.realpath(path) != path:
+        raise Conflict(f"{path} leads to {os.path.realpath(path)} now", remedy=f"findmnt {shlex.quote(path)}")
+    # DETACH: out of sight now, gone when nobody uses it any more; whoever still sits in it must not keep it here.
+    syscalls.umount2(path, MNT.DETACH | UMOUNT.NOFOLLOW)
+    return True
+
+
+def _mounted(path: str, pid: int | str) -> bool:
+    try:
+        return any(mount.mount_point == path for mount in procfs.mountinfo(pid))
+    except (LabrtError, ValueError):
+        return False
+
+
+def _not_mounted_here(entry: Entry) -> bool:
+    """Nothing to do, unless the mount is in the maker's or the host's mount namespace and we are in another one."""
+    for pid in (entry.made_by, 1):
+        if pid > 0 and _mounted(entry.what, pid):
+            remedy = f"nsenter --mount=/proc/{pid}/ns/mnt umount {shlex.quote(entry.what)}"
+            raise Conflict(f"it is in the mount namespace of pid {pid}, and we are in another one", remedy=remedy)
+    return False
+
+
+def directory(entry: Entry, where: Paths) -> bool:
+    """Remove a directory: with all in it when in labrt's own places, only an empty one when among temporary files."""
+    parent, name = os.path.split(entry.what.rstrip("/"))
+    path = os.path.join(os.path.realpath(parent), name)
+    if not os.path.isabs(entry.what) or name in ("", ".", ".."):
+        raise InvalidInput(f"{entry.what!r} is no directory of labrt's", remedy=_forget(entry))
+    own = any(path.startswith(os.path.realpath(place) + "/") for place in where)
+    if not own and not _is_temporary(path):
+        places = f"labrt's places ({where.state}, {where.run})"
+        raise InvalidInput(f"{path} lies outside of {places}", remedy=_forget(entry))
+    rooms = (where.images, where.layers, where.containers, where.cache, where.ledger, where.sockets)
+    if path in map(os.path.realpath, rooms):
+        raise InvalidInput(f"{path} is one of labrt's own rooms", remedy=_forget(entry))
+    if not os.path.lexists(path):
+        return False
+    _remove(path, recursively=own)
+    return True
+
+
+def _is_temporary(path: str) -> bool:
+    """Whether this is a name that labrt.linux.mounts gives to a mount point that nobody named."""
+    place, name = os.path.split(path)
+    return place == os.path.realpath(tempfile.gettempdir()) and bool(re.fullmatch(r"labrt-[0-9]+-[0-9]+", name))
+
+
+def _remove(path: str, *, recursively: bool) -> None:
+    below = [mount.mount_point for mount in procfs.mountinfo() if f"{mount.mount_point}/".startswith(f"{path}/")]
+    if below:
+        # To remove through a mount would be to remove what somebody else keeps there.
+        raise Conflict(f"{below[0]} is still mounted in it", remedy=f"umount {shlex.quote(below[0])}; labrt.reset()")
+    if os.path.islink(path):
+        os.unlink(path)
+    elif recursively:
+        shutil.rmtree(path)  # follows no symbolic link, neither in it nor while it is walked
+    else:
+        os.rmdir(path)
+
+
+def sweep(directory: str) -> None:
+    """Remove halves of entries whose writer was killed while writing."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            writer = re.fullmatch(r"\.\d+-(\d+)-\d+-\w+\.json", name)
+            if writer and not os.path.exists(f"/proc/{writer[1]}"):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(directory, name))
+
+
+def _forget(entry: Entry) -> str:
+    return f"rm {shlex.quote(entry.file)}"
+
+
+# Processes first, for they hold the rest; what is in a directory before the directory.
+ORDER: dict[str, Callable[[Entry, Paths], bool]] = {
+    "process": process,
+    "mount": mount,
+    "directory": directory,
+}
