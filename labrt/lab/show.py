@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from labrt.image.image import human
+
 TEXT = "var(--jp-ui-font-color1, currentColor)"
 FAINT = "var(--jp-border-color1, #9e9e9e)"
 FONT = "font-family:var(--jp-ui-font-family, system-ui, sans-serif);font-size:13px"
@@ -82,16 +84,6 @@ def escape(value: object) -> str:
     return html.escape(plain(value), quote=True)
 
 
-def size(count: int) -> str:
-    """Say a number of bytes as `docker images` does: decimal units, about three digits."""
-    number, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.3g}{unit}" if number < 1000 else f"{number:.0f}{unit}"
-
-
 def columns(rows: Iterable[Sequence[object]]) -> str:
     """Lay rows out in plain text, each column as wide as its widest cell."""
     cells = [list(map(plain, row)) for row in rows]
@@ -143,10 +135,10 @@ def stack(layers: Sequence[Sheet], *, title: str = "Layers") -> Picture:
         parts.append(f'<rect x="8" y="{top:.1f}" width="200" height="{t:.1f}" style="{colour}"/>')
         lid = f"8,{top:.1f} 24,{top - 8:.1f} 224,{top - 8:.1f} 208,{top:.1f}"
         parts.append(f'<polygon points="{lid}" style="{colour};fill-opacity:0.45"/>')
-        label = f"{number}  {sheet.label}  {size(sheet.size)}  {sheet.detail}"
+        label = f"{number}  {sheet.label}  {human(sheet.size)}  {sheet.detail}"
         parts.append(_text(236, top + t / 2 + 4, _short(label)))
         bottom -= max(26, t + 14)
-    rows = [(n, s.label, size(s.size), s.detail) for n, s in enumerate(layers, 1)]
+    rows = [(n, s.label, human(s.size), s.detail) for n, s in enumerate(layers, 1)]
     text = _said(f"{title}, top layer first" if rows else f"{title}: none", list(reversed(rows)))
     return Picture(_svg(760, height, title, text, parts), text)
 

@@ -96,14 +96,6 @@ def test_compare_says_in_a_word_what_became_of_each() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("count", "said"),
-    [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_915_158, "1.92MB"), (2 << 30, "2.15GB"), (5 * 10**15, "5000TB")],
-)
-def test_sizes_are_said_as_docker_says_them(count: int, said: str) -> None:
-    assert show.size(count) == said
-
-
 def test_a_picture_shows_itself_everywhere() -> None:
     from rich.console import Console
 

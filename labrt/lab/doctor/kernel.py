@@ -127,9 +127,8 @@ def cgroups(host: Host) -> Check:
         return Check("cgroups", "fail", "no control groups are mounted", mount)
     lacks = [name for name, tree in trees.items() if not tree]
     if lacks:
-        enable = f"sudo sh -c 'echo +{' +'.join(lacks)} > /sys/fs/cgroup/cgroup.subtree_control'"
-        # Where a hierarchy of v1 holds the controllers, or the kernel was told to leave them out, only a boot helps.
-        return Check("cgroups", "warn", f"{saw}; without {', '.join(lacks)}", enable if found.v2 else "cat /proc/cmdline")
+        # The kernel was built or booted without them (cgroup_disable=memory): the command line tells which.
+        return Check("cgroups", "warn", f"{saw}; without {', '.join(lacks)}", "cat /proc/cmdline /proc/cgroups")
     closed = [tree.mountpoint for tree in trees.values() if tree and not os.access(tree.mountpoint, os.W_OK)]
     if closed and os.geteuid() == 0:
         return Check("cgroups", "warn", f"{saw}; {closed[0]} is read-only", f"sudo mount -o remount,rw {closed[0]}")

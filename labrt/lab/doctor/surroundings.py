@@ -9,9 +9,9 @@ import shutil
 import sys
 import time
 
+from labrt.image.image import human
 from labrt.lab.doctor.host import Host
 from labrt.lab.doctor.report import Check
-from labrt.lab.show import size
 from labrt.paths import Paths
 
 OLDEST_PYTHON = (3, 11)
@@ -48,9 +48,9 @@ def disk(paths: Paths, least: int = LEAST_DISK) -> Check:
         place = os.path.dirname(place)
     free = shutil.disk_usage(place).free
     if free < least:
-        saw = f"{size(free)} free at {paths.state}; an image and its layers want {size(least)}"
+        saw = f"{human(free)} free at {paths.state}; an image and its layers want {human(least)}"
         return Check("disk", "warn", saw, "sudo apt-get clean; df -h")
-    return Check("disk", "ok", f"{size(free)} free at {paths.state}")
+    return Check("disk", "ok", f"{human(free)} free at {paths.state}")
 
 
 def memory(host: Host) -> Check:
@@ -60,9 +60,9 @@ def memory(host: Host) -> Check:
         return Check("memory", "warn", "no MemAvailable in /proc/meminfo", "free -m")
     free = int(available[0]) * 1024
     if free < LEAST_MEMORY:
-        saw = f"{size(free)} to be had; {size(LEAST_MEMORY)} is comfortable"
+        saw = f"{human(free)} to be had; {human(LEAST_MEMORY)} is comfortable"
         return Check("memory", "warn", saw, "ps aux --sort -rss | head")
-    return Check("memory", "ok", f"{size(free)} to be had")
+    return Check("memory", "ok", f"{human(free)} to be had")
 
 
 def clock(now: float | None = None) -> Check:
@@ -140,8 +140,6 @@ def ledger(paths: Paths) -> Check:
     left = [entry for entry in found if not book.owner_alive(entry)]
     if left or found.unreadable:
         count = len(left) + len(found.unreadable)
-        return Check("ledger", "warn", f"{count} left behind by processes that are gone", f"{sys.executable} -c {RESET}")
+        remedy = f"{sys.executable} -c 'import labrt; print(labrt.reset())'"
+        return Check("ledger", "warn", f"{count} left behind by processes that are gone", remedy)
     return Check("ledger", "ok", f"{len(found)} in use" if len(found) else "empty")
-
-
-RESET = "'import labrt; print(labrt.reset())'"
