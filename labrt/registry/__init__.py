@@ -1,1 +1,14 @@
-"""(described by its own module docs)"""
+"""Images from afar: the client side of the OCI distribution-spec, and a small server of it for the classroom.
+
+    client       Client: challenge, token, manifest, config, blob, tags, pull; each step usable by hand
+    pull         the steps in their order: manifest, config, layers in parallel, name last
+    blobs        a blob's bytes, going on where a connection broke off
+    endpoints    a mirror first, then the registry; without a token first, then with one
+    auth         WWW-Authenticate, tokens and their cache     credentials   ~/.docker/config.json, Secret
+    transport    HTTP: retries, redirects, plain only to this machine; response, connections and urls serve it
+    failures     what went wrong, in words
+    events       what happens on the way, as values: for progress bars, and for drawing the wire
+    server       RegistryServer: serves a Layout, read-only, on loopback
+
+Notebook 13 is about this floor. It knows values (labrt.image) and nothing of the kernel.
+"""
