@@ -87,8 +87,9 @@ class Capabilities(NamedTuple):
         from rich.table import Table
 
         table = Table(title="Capabilities", caption="B bounding, E effective, P permitted, I inheritable, A ambient")
-        for heading in ("capability", "B", "E", "P", "I", "A", "lets a process"):
-            table.add_column(heading, no_wrap=True)
+        for heading in ("capability", "B", "E", "P", "I", "A"):
+            table.add_column(heading, no_wrap=True, min_width=18 if heading == "capability" else 1)
+        table.add_column("lets a process", no_wrap=True)
         for cap in CAP:
             if any(cap in caps for caps in self):
                 table.add_row(cap.name, *("●" if cap in caps else "" for caps in self), MEANING[cap])
