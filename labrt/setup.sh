@@ -83,9 +83,10 @@ missing() {
 
 apt_get() {
     # A machine that has just booted is often updating itself: wait for dpkg's lock. Without a terminal nobody can
-    # answer questions; needrestart (Ubuntu) would restart services that are none of our business.
+    # answer questions; needrestart (Ubuntu) would restart services that are none of our business. Descriptor 9 is
+    # setup's lock: a daemon that a package starts would inherit it, and hold it for ever.
     LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
-        apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null
+        apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null 9>&-
 }
 
 apt_update() {
@@ -102,7 +103,7 @@ install_packages() {
     needed=$(missing "$@")
     [ -n "$needed" ] || return 0
     say "installing packages:$needed"
-    dpkg --configure -a </dev/null >/dev/null  # ends what a killed dpkg began; without it apt-get refuses to work
+    dpkg --configure -a </dev/null >/dev/null 9>&-  # ends what a killed dpkg began; without it apt-get refuses to work
     apt_update
     # shellcheck disable=SC2086  # a list of words
     apt_get install --yes --no-install-recommends $needed ||
@@ -138,7 +139,7 @@ install_environment() {
     fi
     [ "$was_extras" != lab,test ] || extras=lab,test  # who came to test keeps the test tools
     say "installing labrt[$extras] into .venv (a few minutes the first time)"
-    .venv/bin/python -m pip install --quiet --editable ".[$extras]" ||
+    .venv/bin/python -m pip install --quiet --use-pep517 --editable ".[$extras]" ||
         die "pip could not install labrt[$extras]: its reason is above"
     rm -rf labrt.egg-info  # setuptools' scratch paper; .venv knows labrt by its own dist-info
     [ "$extras" = lab ] || install_registry
@@ -183,11 +184,11 @@ install_all() {
 }
 
 install_alone() {
-    # One installation at a time. The kernel drops the lock when the last holder ends, so a kill leaves none behind;
-    # children do not get descriptor 9, or a daemon that some package starts would hold it forever.
+    # One installation at a time. The kernel drops the lock when its last holder ends: a kill leaves none behind, and
+    # where only the shell was killed, a pip that goes on without it still holds the next setup back.
     exec 9>/var/lib/labrt/setup.lock
     flock --nonblock 9 || { say "another setup is at work: waiting for it" && flock 9; }
-    install_all 9>&-
+    install_all
     exec 9>&-
 }
 
