@@ -1,15 +1,13 @@
 """The ledger: what labrt has made in the kernel and has not yet taken down.
 
-Every mount, cgroup, process and directory is written here *before* it is made, and struck out after it is gone. Whatever
-is killed in between, the ledger still names what may be left, and `labrt.reset()` takes it down.
+Every mount, cgroup, process and directory is written here *before* it is made, and struck out after it is gone.
+Whatever is killed in between, the ledger still names what may be left, and `labrt.reset()` takes it down.
 
 One entry is one small file in /run/labrt/ledger: creating a file is atomic and unlinking it too, so no lock and no
 repair is needed, and several processes can write at once. /run is emptied at boot, and so are all kernel objects.
 
-    with ledger.recorded("mount", "/mnt/demo"):
-        syscalls.mount(...)
-        ...
-        syscalls.umount2("/mnt/demo")
+    with ledger.recorded("mount", "/mnt/demo", make=lambda: syscalls.mount(…), undo=lambda: syscalls.umount2(…)):
+        …
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from labrt import paths
@@ -85,8 +83,16 @@ def entries(directory: str | None = None) -> list[Entry]:
 
 
 @contextlib.contextmanager
-def recorded(kind: str, what: str, **detail: str) -> Iterator[Entry]:
-    """Hold an entry for as long as the block runs. It stays in the ledger when the block fails: the thing may exist."""
-    entry = record(kind, what, **detail)
-    yield entry
-    strike(entry)
+def recorded(kind: str, what: str, make: Callable[[], object], undo: Callable[[], object]) -> Iterator[Entry]:
+    """Record, make, run the block, undo, strike out. `make` makes all or nothing; a failed `undo` keeps the entry."""
+    entry = record(kind, what)
+    try:
+        make()
+    except BaseException:
+        strike(entry)
+        raise
+    try:
+        yield entry
+    finally:
+        undo()
+        strike(entry)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -222,19 +223,17 @@ def _open_below(top: int, path: str, create: str | None) -> int:
     return syscalls.openat2(top, path, **how)
 
 
-# For learners and for the demo: mounts that undo themselves ------------------------------------------------------------
+# For learners and for the demo: mounts that undo themselves -----------------------------------------------------------
+
+_places = itertools.count()
 
 
 @contextlib.contextmanager
 def mounted(mount: Mount) -> Iterator[str]:
     """Make a mount on this host, as a ledger entry; yield its path; take it down at the end of the block."""
     path = os.path.realpath(mount.destination)
-    with ledger.recorded("mount", path):
-        mount._replace(destination=path).attach()
-        try:
-            yield path
-        finally:
-            unmount(path)
+    with ledger.recorded("mount", path, make=mount._replace(destination=path).attach, undo=lambda: unmount(path)):
+        yield path
 
 
 def unmount(path: str) -> None:
@@ -254,12 +253,9 @@ def _place(target: str | None) -> Iterator[str]:
     if target is not None:
         yield target
         return
-    made = tempfile.mkdtemp(prefix="labrt-")
-    with ledger.recorded("directory", made):
-        try:
-            yield made
-        finally:
-            os.rmdir(made)
+    made = os.path.join(tempfile.gettempdir(), f"labrt-{os.getpid()}-{next(_places)}")
+    with ledger.recorded("directory", made, make=lambda: os.mkdir(made, 0o700), undo=lambda: os.rmdir(made)):
+        yield made
 
 
 @contextlib.contextmanager
@@ -267,8 +263,8 @@ def overlay(lower: Sequence[str], target: str | None = None, *, upper: str | Non
     """Unite directories into one tree, and yield its path. See the kernel's filesystems/overlayfs.rst.
 
     `lower` are the read-only layers, **uppermost first**, as overlayfs wants them. What is written goes to `upper`, a
-    directory on a file system other than overlay; None means a tmpfs that is thrown away. `target` is where the union is
-    seen; None means a new directory.
+    directory on a file system other than overlay; None means a tmpfs that is thrown away. `target` is where the union
+    is seen; None means a new directory.
     """
     if not lower:
         raise InvalidInput("overlay: no lower directory given", remedy="an empty directory will do as the only one")
