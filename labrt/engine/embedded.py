@@ -87,7 +87,7 @@ def build(where: Paths, busybox: str = BUSYBOX) -> Layout:
     made = _time(busybox)
     archive = _layer(busybox, made)
     # 16 + 15: gzip's format as zlib itself writes it, with no time of day and no file name in the header.
-    compressed = zlib.compress(archive, 9, wbits=31)
+    compressed = zlib.compress(archive, wbits=31)
     layout = Layout(directory(where))
     with layout.lease():
         config = _json(_config(busybox, made, Digest.of(archive)))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import json
 import os
 import shlex
@@ -198,6 +199,11 @@ def reset(*, quiet: bool = False, where: Paths | None = None) -> Reset:
     Returns what became of each thing: with `quiet`, as in a notebook's first cell, it shows only what stayed.
     """
     where = where or paths.default()
+    with _one_at_a_time(where.ledger):
+        return _reset(where, quiet)
+
+
+def _reset(where: Paths, quiet: bool) -> Reset:
     book = ledger(where)
     taken: list[Entry] = []
     stayed = list(book.unreadable)
@@ -210,6 +216,22 @@ def reset(*, quiet: bool = False, where: Paths | None = None) -> Reset:
             stayed.append(Failure(f"{entry.kind} {entry.what}", "of a kind that labrt does not make", remedy))
     takedown.sweep(where.ledger)
     return Reset(tuple(taken), tuple(stayed), quiet)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(directory: str) -> Iterator[None]:
+    """Hold a lock on the ledger's directory, so that two resets do not trip over each other. See flock(2)."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # nothing was ever recorded
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
 
 
 def _undo(entry: Entry, take_down: Callable[[Entry], bool], taken: list[Entry], stayed: list[Failure]) -> None:

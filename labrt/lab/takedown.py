@@ -8,6 +8,7 @@ entry stays. None of them believes an entry; each looks first whether that very 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -75,14 +76,22 @@ def _ourselves() -> list[int]:
 def mount(entry: Entry, where: Paths) -> bool:
     """Take one mount down, if there is one under just this name. What is stacked below it stays."""
     path = entry.what
-    if not os.path.isabs(path) or os.path.normpath(path) != path or path in NEVER or path.startswith(NEVER_BELOW):
+    # normpath leaves the two slashes of "//proc", which POSIX lets mean something else.
+    plain = path.startswith("/") and not path.startswith("//") and os.path.normpath(path) == path
+    if not plain or path in NEVER or path.startswith(NEVER_BELOW):
         raise InvalidInput(f"{path!r} is no place where labrt mounts", remedy=_forget(entry))
+    real = os.path.realpath(path)
+    if real != path and (_mounted(path, "self") or _mounted(real, "self")):
+        raise Conflict(f"{path} leads to {real} now", remedy=f"findmnt {shlex.quote(real)}; {_forget(entry)}")
     if not _mounted(path, "self"):
         return _not_mounted_here(entry)
-    if os.path.realpath(path) != path:
-        raise Conflict(f"{path} leads to {os.path.realpath(path)} now", remedy=f"findmnt {shlex.quote(path)}")
     # DETACH: out of sight now, gone when nobody uses it any more; whoever still sits in it must not keep it here.
-    syscalls.umount2(path, MNT.DETACH | UMOUNT.NOFOLLOW)
+    try:
+        syscalls.umount2(path, MNT.DETACH | UMOUNT.NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # its owner was faster
+            return False
+        raise
     return True
 
 
