@@ -1,6 +1,6 @@
 """Network interfaces of the network namespace that we are in, and the one flag that every new one needs.
 
-    interfaces()    name, index, flags, mtu, addresses
+    interfaces()    name, ifindex, flags, mtu, addresses
     loopback_up()   without it not even 127.0.0.1 answers
 
 By ioctl(2), as in netdevice(7). Bridges and veth pairs need netlink, but one flag does not: a netlink library costs a
@@ -50,7 +50,7 @@ class Interface(NamedTuple):
     """One interface. `address` is its first IPv4 address with prefix length, or None; `mac` is "" where it has none."""
 
     name: str
-    index: int
+    ifindex: int
     flags: IFF
     mtu: int
     mac: str
@@ -63,7 +63,7 @@ class Interface(NamedTuple):
 
     def __repr__(self) -> str:
         flags = ",".join(flag.name or "" for flag in IFF if flag in self.flags)
-        return f"<Interface {self.index} {self.name} {self.address or '-'} mtu={self.mtu} {flags or 'down'}>"
+        return f"<Interface {self.ifindex} {self.name} {self.address or '-'} mtu={self.mtu} {flags or 'down'}>"
 
 
 def loopback_up() -> None:
@@ -75,7 +75,7 @@ def loopback_up() -> None:
 
 
 def interfaces() -> list[Interface]:
-    """Every interface of the calling thread's network namespace, by index: the loopback is the first."""
+    """Every interface of the calling thread's network namespace, by ifindex: the loopback is the first."""
     found = []
     with _socket() as sock:
         for index, name in sorted(socket.if_nameindex()):

@@ -4,6 +4,7 @@
     status(pid)      {"CapEff": "00…", …}                    cgroup(pid)       one line per hierarchy
     stat(pid)        comm, state, ppid, start time           children(pid)     their pids
     alive(pid, t)    still the same process?                 boot_id()         changes at each boot
+    read(pid, name)  any other file of it
 
 `pid` is a number or "self". `proc` is where the proc file system is mounted: another one may belong to another PID
 namespace, and numbers processes in its own way. A process that is gone raises NotFound; one that belongs to somebody
@@ -89,7 +90,7 @@ class Stat(NamedTuple):
 
 def mountinfo(pid: Pid = "self", *, proc: str = "/proc") -> list[MountInfo]:
     """Every mount that the process can see. Of two at the same mount point, the upper one's parent is the lower one."""
-    return parse_mountinfo(_read(proc, pid, "mountinfo"))
+    return parse_mountinfo(read(pid, "mountinfo", proc=proc))
 
 
 def parse_mountinfo(text: str) -> list[MountInfo]:
@@ -133,13 +134,13 @@ def _unescape(text: str) -> str:
 
 def status(pid: Pid = "self", *, proc: str = "/proc") -> dict[str, str]:
     """Every line of /proc/PID/status as {name: text}. See proc_pid_status(5)."""
-    lines = (line.partition(":") for line in _read(proc, pid, "status").split("\n") if line)
+    lines = (line.partition(":") for line in read(pid, "status", proc=proc).split("\n") if line)
     return {name: value.strip() for name, _, value in lines}
 
 
 def cgroup(pid: Pid = "self", *, proc: str = "/proc") -> list[CgroupLine]:
     """The process's cgroup in every hierarchy: one line on a pure v2 machine, a dozen on v1. See cgroups(7)."""
-    lines = (line.split(":", 2) for line in _read(proc, pid, "cgroup").split("\n") if line)
+    lines = (line.split(":", 2) for line in read(pid, "cgroup", proc=proc).split("\n") if line)
     return [CgroupLine(int(number), tuple(filter(None, names.split(","))), path) for number, names, path in lines]
 
 
@@ -164,7 +165,7 @@ def namespaces(pid: Pid = "self", *, proc: str = "/proc") -> dict[str, int]:
 
 def stat(pid: Pid = "self", *, proc: str = "/proc") -> Stat:
     """Who a process is and where it came from."""
-    text = _read(proc, pid, "stat")
+    text = read(pid, "stat", proc=proc)
     # A comm may be `evil) R 1 (`: the last parenthesis ends it.
     number, _, rest = text.partition(" (")
     comm, _, numbers = rest.rpartition(") ")
@@ -192,7 +193,7 @@ def children(pid: Pid = "self", *, proc: str = "/proc") -> list[int]:
     found: list[int] = []
     for thread in threads:  # a child belongs to the thread that forked it
         try:
-            found += map(int, _read(proc, pid, f"task/{thread}/children").split())
+            found += map(int, read(pid, f"task/{thread}/children", proc=proc).split())
         except NotFound:
             if os.path.isdir(os.path.join(directory, thread)):
                 raise NotSupported("this kernel lists no children: it was built without CONFIG_PROC_CHILDREN") from None
@@ -201,14 +202,15 @@ def children(pid: Pid = "self", *, proc: str = "/proc") -> list[int]:
 
 def boot_id(*, proc: str = "/proc") -> str:
     """A random UUID that the kernel draws at boot: whatever was noted under another one is gone."""
-    return _read(proc, "sys", "kernel/random/boot_id").strip()
+    return read("sys", "kernel/random/boot_id", proc=proc).strip()
 
 
 def _directory(proc: str, pid: Pid, name: str) -> str:
     return os.path.join(proc, str(pid), name)
 
 
-def _read(proc: str, pid: Pid, name: str) -> str:
+def read(pid: Pid, name: str, *, proc: str = "/proc") -> str:
+    """Read any other file of a process, such as "cmdline" or "uid_map"."""
     path = _directory(proc, pid, name)
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:

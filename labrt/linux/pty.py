@@ -2,7 +2,7 @@
 
     open_in(devpts)        a new pair, of the devpts instance that you name
     make_controlling(fd)   in the child: a new session, with this as its controlling terminal
-    raw(fd)                with raw(0): every key goes through as it is typed; the old settings come back whatever happens
+    raw(fd)                every key goes through as it is typed; the old settings come back whatever happens
     get_size, set_size     rows and columns; the program gets SIGWINCH
     send_fd, receive_fd    hand a descriptor to another process: the OCI's console socket
 
@@ -21,9 +21,9 @@ import struct
 import termios
 import threading
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from labrt.errors import Conflict, InvalidInput, NotFound, kernel_error
 
@@ -120,7 +120,8 @@ def make_controlling(fd: int) -> None:
         try:
             os.setsid()
         except PermissionError as error:
-            raise Conflict("a process group leader cannot begin a session", remedy="fork, and do it in the child") from error
+            remedy = "fork, and do it in the child"
+            raise Conflict("a process group leader cannot begin a session", remedy=remedy) from error
     with _terminal(fd, "TIOCSCTTY"):
         fcntl.ioctl(fd, termios.TIOCSCTTY, 0)  # 0: do not steal it from another session
 
@@ -130,7 +131,7 @@ def raw(fd: int) -> Iterator[None]:
     """Give every key to the reader as it is typed: no echo, no line editing, no signals from Ctrl-C.
 
     The old settings come back at the end of the block, after an exception, and also when SIGTERM, SIGHUP or SIGQUIT
-    ends the process (in the main thread, if nobody else handles them): a shell that does not echo is a nasty parting gift.
+    ends the process (in the main thread, if nobody else handles them): a shell that does not echo helps nobody.
     """
     with _terminal(fd, "TCGETS"):
         before = termios.tcgetattr(fd)
@@ -150,7 +151,7 @@ def raw(fd: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _at_death(restore: Any) -> Iterator[None]:
+def _at_death(restore: Callable[[], None]) -> Iterator[None]:
     """Call `restore` before a signal that nobody handles ends us; then let it."""
 
     def last_words(number: int, _frame: FrameType | None) -> None:
@@ -189,7 +190,8 @@ def send_fd(over: socket.socket, fd: int, name: str = "") -> None:
     try:
         socket.send_fds(over, [name.encode() or b"\0"], [fd])
     except OSError as error:
-        raise kernel_error(f"sendmsg(SCM_RIGHTS, {fd})", error.errno or 0, remedy="is the other end still there?") from error
+        remedy = "is the other end still there?"
+        raise kernel_error(f"sendmsg(SCM_RIGHTS, {fd})", error.errno or 0, remedy=remedy) from error
 
 
 def receive_fd(over: socket.socket) -> tuple[int, str]:
