@@ -1,0 +1,162 @@
+"""Descriptors: a pointer to content by type, digest and size; and the media types that they point with.
+
+    Descriptor.from_json({...})     an entry of a manifest or an index
+    descriptor.is_layer             what it points to, by media type
+    descriptor.compression          "gzip", "zstd" or "" (of layers)
+
+Images are descriptors that point to documents full of descriptors: index → manifest → config and layers. Docker's own
+types ("v2s2") mean the same as OCI's. Specification: OCI image-spec, descriptor.md and media-types.md. Notebook 12.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from labrt.errors import InvalidManifest
+from labrt.image.digest import Digest
+from labrt.image.fields import Fields
+from labrt.image.platform import Platform
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+OCI_LAYER_GZIP = OCI_LAYER + "+gzip"
+OCI_LAYER_ZSTD = OCI_LAYER + "+zstd"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = DOCKER_LAYER + ".gzip"
+DOCKER_LAYER_ZSTD = DOCKER_LAYER + ".zstd"
+DOCKER_FOREIGN_LAYER_GZIP = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+DOCKER_SCHEMA1 = (
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+)
+
+INDEXES = (OCI_INDEX, DOCKER_INDEX)
+MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
+_LAYER = re.compile(
+    r"application/vnd\.(?:oci\.image\.layer\.(?:nondistributable\.)?v1|docker\.image\.rootfs\.(?:foreign\.)?diff)"
+    r"\.tar(?:[+.](?P<compression>gzip|zstd))?"
+)
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_LARGEST = (1 << 63) - 1
+
+
+def is_index(media_type: str) -> bool:
+    """Whether this is the type of an index, Docker's "manifest list": one entry per platform."""
+    return media_type in INDEXES
+
+
+def is_manifest(media_type: str) -> bool:
+    """Whether this is the type of an image manifest: a config and layers."""
+    return media_type in MANIFESTS
+
+
+def is_layer(media_type: str) -> bool:
+    """Whether this is the type of a layer: a tar archive, perhaps compressed."""
+    return _LAYER.fullmatch(media_type) is not None
+
+
+def compression(media_type: str) -> str:
+    """Return what a layer of this type is compressed with: "gzip", "zstd" or "" for nothing."""
+    match = _LAYER.fullmatch(media_type)
+    return (match["compression"] or "") if match else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """`size` is the content's length in bytes, as stored and sent (for layers: compressed)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    urls: tuple[str, ...] = ()
+    artifact_type: str = ""
+
+    @classmethod
+    def from_json(cls, value: object, where: str = "descriptor") -> Descriptor:
+        """Read one from parsed JSON (or Fields). Raises InvalidManifest, which names `where` it was found."""
+        fields = value if isinstance(value, Fields) else Fields(value, where)
+        size = fields.integer("size")
+        if not 0 <= size <= _LARGEST:
+            raise InvalidManifest(f"{fields.where}.size is {size if abs(size) <= _LARGEST else 'far out of range'}")
+        media_type = fields.string("mediaType")
+        if not _MEDIA_TYPE.fullmatch(media_type):
+            raise InvalidManifest(f"{fields.where}.mediaType is {media_type!r:.100}, which is no media type")
+        return cls(
+            media_type,
+            fields.digest("digest"),
+            size,
+            _platform(fields.object("platform")) if "platform" in fields else None,
+            fields.mapping("annotations"),
+            fields.strings("urls"),
+            fields.string("artifactType", ""),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object, with the optional properties only where they say something."""
+        value: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.artifact_type:
+            value["artifactType"] = self.artifact_type
+        if self.urls:
+            value["urls"] = list(self.urls)
+        if self.platform:
+            value["platform"] = _platform_json(self.platform)
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        return value
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it points to an index."""
+        return is_index(self.media_type)
+
+    @property
+    def is_manifest(self) -> bool:
+        """Whether it points to an image manifest."""
+        return is_manifest(self.media_type)
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it points to a layer."""
+        return is_layer(self.media_type)
+
+    @property
+    def compression(self) -> str:
+        """What the layer is compressed with: "gzip", "zstd" or ""."""
+        return compression(self.media_type)
+
+    def __repr__(self) -> str:
+        kind = self.media_type.removeprefix("application/vnd.")
+        return f"<Descriptor {kind} {self.digest.short} {self.size} B{f' {self.platform}' if self.platform else ''}>"
+
+
+def _platform(fields: Fields) -> Platform:
+    return Platform(
+        fields.string("os"),
+        fields.string("architecture"),
+        fields.string("variant", ""),
+        fields.string("os.version", ""),
+        fields.strings("os.features"),
+    )
+
+
+def _platform_json(platform: Platform) -> dict[str, Any]:
+    value: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
+    if platform.os_version:
+        value["os.version"] = platform.os_version
+    if platform.os_features:
+        value["os.features"] = list(platform.os_features)
+    if platform.variant:
+        value["variant"] = platform.variant
+    return value

@@ -1,0 +1,75 @@
+"""Digests: the name of a piece of content is the hash of its bytes.
+
+    Digest.parse("sha256:8f2f…")     text to value, checked once
+    Digest.of(b"…")                  the digest of bytes
+    digest.hasher()                  a running hash, for streams
+
+Two blobs with one digest are the same blob: that is why layers are shared, pulls can be checked and images cannot
+change. Specification: OCI image-spec, descriptor.md, "Digests". Notebook 12.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from labrt.errors import InvalidDigest
+
+# sha256 is what everybody writes; sha512 is the other one that the specification lets an implementation verify.
+_LENGTHS = {"sha256": 64, "sha512": 128}
+_HEX = re.compile("[0-9a-f]+")
+
+
+class Hasher(Protocol):
+    """What labrt uses of a hashlib object."""
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        """Take more bytes in."""
+        ...
+
+    def hexdigest(self) -> str:
+        """Return the hash of all bytes so far, in lower-case hex."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Digest:
+    """`algorithm:hex`. Made by `parse` or `of`; `str()` gives the text back."""
+
+    algorithm: str
+    hex: str
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Check and split `sha256:<64 hex digits>` (or sha512 and 128). Raises InvalidDigest."""
+        algorithm, colon, digits = text.partition(":") if isinstance(text, str) else ("", "", "")
+        if not colon:
+            raise InvalidDigest(f"{text!r:.100} is no digest", remedy="write sha256:<64 lower-case hex digits>")
+        if algorithm not in _LENGTHS:
+            raise InvalidDigest(f"unknown digest algorithm {algorithm!r:.40}", remedy="labrt knows sha256 and sha512")
+        if len(digits) != _LENGTHS[algorithm] or not _HEX.fullmatch(digits):
+            wanted = f"{_LENGTHS[algorithm]} lower-case hex digits"
+            raise InvalidDigest(f"{text!r:.150} is no {algorithm} digest", remedy=f"after the colon come {wanted}")
+        return cls(algorithm, digits)
+
+    @classmethod
+    def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
+        """Return the digest of these bytes."""
+        return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
+
+    def hasher(self) -> Hasher:
+        """Return an empty running hash of this digest's algorithm."""
+        return hashlib.new(self.algorithm)
+
+    @property
+    def short(self) -> str:
+        """The first 12 hex digits, as `docker images` prints them."""
+        return self.hex[:12]
+
+    def __str__(self) -> str:
+        return f"{self.algorithm}:{self.hex}"
+
+    def __repr__(self) -> str:
+        return f"<Digest {self.algorithm}:{self.short}…>"

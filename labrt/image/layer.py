@@ -1,0 +1,98 @@
+"""A layer onto a directory, safely; and its diff id.
+
+    with open("layer.tar.gz", "rb") as stream:
+        applied = layer.apply(stream, "/some/root")       Applied(diff_id=…, size=…)
+
+The archive is a stranger's and this may run as root. So: nothing is written outside of `root` (see tree.py), names
+with `..` are refused, absolute ones begin at `root`, and what is broken or cut off is an error.
+
+    compression   unpacks the stream, counts and hashes it       tar        finds the entries in it
+    unpack        makes what each entry says                     tree       keeps that inside the root
+    whiteouts     carries out removals                           pack       a directory into a layer
+
+On an error what was unpacked so far stays in `root`. Storage drivers unpack into a new directory and throw it away then.
+Specification: OCI image-spec, layer.md. Notebooks 02 and 10.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from labrt.errors import UnsafeLayer, kernel_error
+from labrt.image.compression import LIMIT, Readable, Source
+from labrt.image.digest import Digest
+from labrt.image.pack import create, write
+from labrt.image.tar import entries
+from labrt.image.tree import Tree
+from labrt.image.unpack import Unpacker
+
+__all__ = ["Applied", "apply", "compute_diff_id", "create", "write"]
+
+# What such an errno says about a name in the archive; all others are about this machine (a full disk, no permission).
+_ARCHIVE_ERRORS = (
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EXDEV, errno.EEXIST, errno.EINVAL,
+)  # fmt: skip
+
+
+class Applied(NamedTuple):
+    """What was unpacked: the digest of the uncompressed archive, and how many bytes of file content it had."""
+
+    diff_id: Digest
+    size: int
+
+
+def apply(
+    stream: Readable,
+    root: str | os.PathLike[str],
+    *,
+    whiteouts: Literal["delete", "overlay"] = "delete",
+    lowers: Sequence[str] = (),
+    as_root: bool | None = None,
+    limit: int = LIMIT,
+    progress: Callable[[int], object] | None = None,
+) -> Applied:
+    """Unpack one layer, tar or tar in gzip or zstd, onto the directory `root`.
+
+    `whiteouts` says what becomes of files removed from lower layers: "delete" them, they are in `root` too; or leave
+    "overlay"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without `as_root`
+    (None: if this process is) owners are not set and devices left out. `limit` is in uncompressed bytes; `progress` is
+    called with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
+    machine's part (ENOSPC and its like).
+    """
+    source = Source(stream, limit=limit, progress=progress)
+    privileged = os.geteuid() == 0 if as_root is None else as_root
+    size = 0
+    with Tree(root) as tree:
+        unpacker = Unpacker(tree, whiteouts == "overlay", lowers, privileged)
+        for entry in entries(source):
+            with _named(entry.name):
+                unpacker.unpack(entry, source)
+            size += entry.size
+        source.drain()
+        with _named("the layer's directories"):
+            unpacker.finish()
+    return Applied(source.diff_id, size)
+
+
+def compute_diff_id(stream: Readable, *, limit: int = LIMIT) -> Digest:
+    """Return the digest of a layer's uncompressed bytes, without unpacking anything."""
+    source = Source(stream, limit=limit)
+    source.drain()
+    return source.diff_id
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn an OSError into an error of ours that names the entry."""
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or errno.EIO
+        if code in _ARCHIVE_ERRORS:
+            raise UnsafeLayer(f"{name!r:.200} cannot be unpacked: {os.strerror(code)}") from error
+        remedy = "make room: labrt system prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise kernel_error(f"unpacking {name!r:.200}", code, remedy=remedy) from error

@@ -1,0 +1,108 @@
+"""A directory into a layer: the same tree gives the same bytes, and so the same digest.
+
+    data = pack.create("/some/directory")              bytes of a tar archive
+    pack.write("/some/directory", stream, mtime=0)      the same onto a stream
+
+Entries are sorted, names of users left out, and with `mtime` all times are the same; nothing depends on when, where
+or by whom it was made. Overlayfs's marks become the whiteouts that image layers have, so that a container's upper
+directory can be packed as it is. Specification: OCI image-spec, layer.md, "Representing Changes". Notebook 12.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile  # for writing: what we write is no stranger's
+from collections.abc import Iterator
+from typing import IO
+
+from labrt.image import lower
+from labrt.image.tar import XATTR, is_kept
+from labrt.image.whiteouts import OPAQUE_NAME, PREFIX
+
+_TYPES = {
+    stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
+    stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
+}  # fmt: skip
+
+
+def create(directory: str, *, mtime: int | None = None, owner: tuple[int, int] | None = None) -> bytes:
+    """Return an uncompressed tar archive of what is in `directory`; see `write`."""
+    buffer = io.BytesIO()
+    write(directory, buffer, mtime=mtime, owner=owner)
+    return buffer.getvalue()
+
+
+def write(
+    directory: str, stream: IO[bytes], *, mtime: int | None = None, owner: tuple[int, int] | None = None
+) -> None:
+    """Write an uncompressed tar archive of what is in `directory`, parents before children, sorted by name.
+
+    `mtime` in seconds and `owner` (uid, gid) are for all entries; None takes each file's own. Sockets are left out:
+    they mean something only to the process that made them.
+    """
+    first: dict[tuple[int, int], str] = {}
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        for path, name, found in _walk(directory):
+            if stat.S_ISSOCK(found.st_mode):
+                continue
+            if lower.is_whiteout(found):
+                parent, removed = os.path.split(name)
+                archive.addfile(_marker(os.path.join(parent, PREFIX + removed)))
+                continue
+            info = _entry(path, name, found, mtime, owner)
+            same = first.setdefault((found.st_dev, found.st_ino), name)
+            if same != name and not info.isdir():
+                info.type, info.linkname, info.size = tarfile.LNKTYPE, same, 0
+            if info.isreg():
+                with open(path, "rb") as content:
+                    archive.addfile(info, content)
+            else:
+                archive.addfile(info)
+            if info.isdir() and lower.is_opaque(path):
+                archive.addfile(_marker(os.path.join(name, OPAQUE_NAME)))
+
+
+def _walk(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Yield path, name in the archive and status of all that is in the directory, parents first, siblings sorted."""
+    todo = [(os.path.join(directory, name), name) for name in sorted(os.listdir(directory), reverse=True)]
+    while todo:
+        path, name = todo.pop()
+        found = os.lstat(path)
+        yield path, name, found
+        if stat.S_ISDIR(found.st_mode):
+            children = sorted(os.listdir(path), reverse=True)
+            todo += [(os.path.join(path, child), os.path.join(name, child)) for child in children]
+
+
+def _entry(
+    path: str, name: str, found: os.stat_result, mtime: int | None, owner: tuple[int, int] | None
+) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = _TYPES[stat.S_IFMT(found.st_mode)]
+    info.mode = stat.S_IMODE(found.st_mode)
+    info.uid, info.gid = owner or (found.st_uid, found.st_gid)
+    info.mtime = found.st_mtime_ns // 10**9 if mtime is None else mtime
+    if info.isreg():
+        info.size = found.st_size
+    elif info.issym():
+        info.linkname = os.readlink(path)
+    elif info.isdev():
+        info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    records: dict[str, str] = {}
+    info.pax_headers = records
+    nanoseconds = found.st_mtime_ns % 10**9
+    if mtime is None and nanoseconds:
+        records["mtime"] = f"{info.mtime}.{nanoseconds:09d}"
+    if not info.issym():
+        for key in filter(is_kept, sorted(os.listxattr(path, follow_symlinks=False))):
+            value = os.getxattr(path, key, follow_symlinks=False)
+            records[XATTR + key] = value.decode("utf-8", "surrogateescape")
+    return info
+
+
+def _marker(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.mode = 0o600
+    return info

@@ -1,0 +1,204 @@
+"""Reading tar archives as they stream: ustar, pax and GNU headers to Entry values.
+
+    for entry in entries(source): ...       each entry's content must be read or skipped by the loop's end: it is
+
+labrt reads headers itself and not with the standard library's tarfile, because a layer is a stranger's: a header
+that is cut off or broken must be an error (tarfile takes it for the end), memory must not grow with the archive, and the
+answers must be those of the Go programs that make and check layers (only regular files have content).
+See tar(5), "ustar", "Pax interchange format" and "GNU tar archives"; OCI image-spec, layer.md. Notebook 02.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from labrt.errors import UnsafeLayer
+from labrt.image.compression import Source
+
+BLOCK = 512
+_LARGEST_HEADER = 1 << 20  # of a pax header or a GNU long name: more than any path and all attributes of a file
+_KINDS = {
+    b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink",
+    b"3": "char", b"4": "block", b"5": "directory", b"6": "fifo",
+}  # fmt: skip
+XATTR = "SCHILY.xattr."
+_NANOSECONDS = 10**9
+_LATEST = 1 << 62
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry. `kind` is file, hardlink, symlink, directory, char, block or fifo; `mode` has permission bits only.
+
+    Names are as in the archive, not yet trusted; bytes that are no UTF-8 are there as surrogates, as os.fsdecode makes
+    them. `size` is of a file's content in bytes, `mtime` in nanoseconds since the epoch.
+    """
+
+    name: str
+    kind: str
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    linkname: str = ""
+    major: int = 0
+    minor: int = 0
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+
+
+def entries(source: Source) -> Iterator[Entry]:
+    """Yield the entries of an archive in its order. Raises UnsafeLayer where it is broken.
+
+    The source stands at the entry's content while the loop's body runs; what the body leaves is skipped.
+    """
+    everywhere: dict[str, bytes] = {}
+    extra: dict[str, bytes] = {}
+    while header := _header(source):
+        kind, size = header[156:157], _number(header[124:136], "size")
+        if kind in (b"x", b"g"):
+            records = _pax_records(_content(source, size))
+            (everywhere if kind == b"g" else extra).update(records)
+        elif kind in (b"L", b"K"):
+            name = _content(source, size).partition(b"\0")[0]
+            extra["path" if kind == b"L" else "linkpath"] = name
+        else:
+            entry = _entry(header, {**everywhere, **extra})
+            extra = {}
+            before = source.taken
+            yield entry
+            padded = -(-entry.size // BLOCK) * BLOCK
+            source.skip(padded - (source.taken - before))
+
+
+def _header(source: Source) -> bytes:
+    """Read one header block; b"" at the archive's end, which is a block of zeros or the end of the stream."""
+    header = source.read(BLOCK)
+    if not header.strip(b"\0"):
+        return b""
+    if len(header) < BLOCK:
+        raise UnsafeLayer("the layer is cut off in a tar header, or is no tar at all")
+    stated = _number(header[148:156], "checksum")
+    rest = header[:148] + header[156:]
+    # The standard sums unsigned bytes; some old programs summed signed ones.
+    unsigned = sum(rest) + 8 * 32
+    if stated not in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest)):
+        raise UnsafeLayer("the layer is no tar archive: a header's checksum is wrong")
+    return header
+
+
+def _content(source: Source, size: int) -> bytes:
+    """Read the content of a header that extends the next one."""
+    if size > _LARGEST_HEADER:
+        raise UnsafeLayer(f"a tar header of {size} bytes", remedy=f"at most {_LARGEST_HEADER} are read")
+    data = source.read(size)
+    if len(data) < size:
+        raise UnsafeLayer("the layer is cut off in a tar header")
+    source.skip(-size % BLOCK)
+    return data
+
+
+def _entry(header: bytes, extra: dict[str, bytes]) -> Entry:
+    kind = _KINDS.get(header[156:157])
+    name = extra.get("path") or _name(header)
+    if kind is None or any(key.startswith("GNU.sparse.") for key in extra):
+        what = "a sparse file" if kind or header[156:157] == b"S" else f"of unknown type {header[156:157]!r}"
+        raise UnsafeLayer(f"{os.fsdecode(name)!r:.200} is {what}, which layers should not have (image-spec, layer.md)")
+    if kind == "file" and name.endswith(b"/"):
+        kind = "directory"  # as archives of before 1988 say it
+    linkname = extra.get("linkpath") or header[157:257].partition(b"\0")[0]
+    if b"\0" in name or b"\0" in linkname:
+        raise UnsafeLayer(f"{os.fsdecode(name)!r:.200}: a name with a NUL byte in it")
+    device = kind in ("char", "block")
+    return Entry(
+        os.fsdecode(name),
+        kind,
+        _number(header[100:108], "mode") & 0o7777,
+        _id(extra, "uid", header[108:116]),
+        _id(extra, "gid", header[116:124]),
+        (_decimal(extra, "size") if extra.get("size") else _number(header[124:136], "size")) if kind == "file" else 0,
+        _mtime(extra, header[136:148]),
+        os.fsdecode(linkname),
+        _number(header[329:337], "major") if device else 0,
+        _number(header[337:345], "minor") if device else 0,
+        {key[len(XATTR) :]: value for key, value in extra.items() if key.startswith(XATTR)} if extra else {},
+    )
+
+
+def _name(header: bytes) -> bytes:
+    name = header[:100].partition(b"\0")[0]
+    if header[257:263] == b"ustar\0":  # GNU's magic has a blank there and other things at the prefix's place
+        prefix = header[345:500].partition(b"\0")[0]
+        if prefix:
+            return prefix + b"/" + name
+    return name
+
+
+def _number(raw: bytes, what: str) -> int:
+    """Read a number field: octal digits, or with the top bit set 255 bits in two's complement (GNU's base-256)."""
+    if raw[0] & 0x80:
+        value = int.from_bytes(raw, "big") & ~(0x80 << 8 * (len(raw) - 1))
+        if raw[0] & 0x40:
+            value -= 1 << (8 * len(raw) - 1)
+    else:
+        digits = raw.partition(b"\0")[0].strip()
+        try:
+            value = int(digits, 8) if digits else 0
+        except ValueError:
+            raise UnsafeLayer(f"a tar header's {what} is {digits!r}, which is no octal number") from None
+    if value < 0 and what != "mtime":
+        raise UnsafeLayer(f"a tar header's {what} is negative")
+    return value
+
+
+def _id(extra: dict[str, bytes], key: str, raw: bytes) -> int:
+    value = _decimal(extra, key) if extra.get(key) else _number(raw, key)
+    if value > 0xFFFF_FFFE:  # the kernel's (uid_t)-1 means "leave as it is"
+        raise UnsafeLayer(f"a {key} of {value} is out of range")
+    return value
+
+
+def _decimal(extra: dict[str, bytes], key: str) -> int:
+    if not extra[key].isdigit() or len(extra[key]) > 19:
+        raise UnsafeLayer(f"a pax header's {key} is {extra[key][:40]!r}, which is no number")
+    return int(extra[key])
+
+
+def _mtime(extra: dict[str, bytes], raw: bytes) -> int:
+    """Return nanoseconds. Times that no file system can have become the epoch, as Go's archive/tar does it."""
+    if not extra.get("mtime"):
+        value = _number(raw, "mtime") * _NANOSECONDS
+    else:
+        whole, _, fraction = extra["mtime"].partition(b".")
+        sign, digits = (-1, whole[1:]) if whole.startswith(b"-") else (1, whole)
+        if not digits.isdigit() or not (fraction or b"0").isdigit() or len(digits) > 19:
+            raise UnsafeLayer(f"a pax header's mtime is {extra['mtime'][:40]!r}, which is no time")
+        value = sign * (int(digits) * _NANOSECONDS + int(fraction[:9].ljust(9, b"0")))
+    return value if -_LATEST < value < _LATEST else 0
+
+
+def _pax_records(data: bytes) -> dict[str, bytes]:
+    """Read records of the form `<length of all of it> <key>=<value>` and a line feed. See tar(5)."""
+    records: dict[str, bytes] = {}
+    while data:
+        digits, blank, _ = data.partition(b" ")
+        length = int(digits) if blank and digits.isdigit() and len(digits) < 10 else 0
+        record = data[len(digits) + 1 : length]
+        key, equals, value = record.partition(b"=")
+        if length > len(data) or not equals or not key or not record.endswith(b"\n"):
+            raise UnsafeLayer("a pax header's records are broken")
+        records[key.decode("utf-8", "surrogateescape")] = value[:-1]
+        data = data[length:]
+    return records
+
+
+def is_kept(key: str) -> bool:
+    """Whether an extended attribute belongs to a layer: users' own, file capabilities, ACLs.
+
+    trusted.*, user.overlay.* and the other security.* do not: overlayfs and this host's policies keep theirs there.
+    """
+    if key.startswith("user."):
+        return not key.startswith("user.overlay.")
+    return key in ("security.capability", "system.posix_acl_access", "system.posix_acl_default")
