@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import platform
+import struct
 from collections.abc import Iterable
 
 from labrt.errors import KernelError, NotSupported, kernel_error
@@ -42,8 +43,8 @@ _NUMBERS = {
     "mount_setattr": 442,
 }
 _NUMBERS |= {
-    "x86_64": {"seccomp": 317, "keyctl": 250, "execveat": 322},
-    "aarch64": {"seccomp": 277, "keyctl": 219, "execveat": 281},
+    "x86_64": {"seccomp": 317, "keyctl": 250, "execveat": 322, "bpf": 321},
+    "aarch64": {"seccomp": 277, "keyctl": 219, "execveat": 281, "bpf": 280},
 }.get(platform.machine(), {})
 
 _REMEDIES = {
@@ -203,6 +204,27 @@ def seccomp(operation: int, flags: int, program: bytes) -> int:
 def keyctl(operation: int, arg: PathArg | None = None) -> int:
     """Work on the kernel's keyrings; labrt only joins a new session keyring. See keyctl(2)."""
     return _syscall("keyctl", operation, _path(arg), shown=[operation, arg])
+
+
+def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
+    """Load an eBPF program, attach one, ask for those attached. See bpf(2).
+
+    `layout` and `fields` are the part of `union bpf_attr` that belongs to `cmd`, as for struct.pack; bytes in place of
+    a number are handed over as a pointer to them, and a bytearray is one that the kernel writes to. Needs CAP_BPF,
+    and for cgroups CAP_NET_ADMIN, or CAP_SYS_ADMIN.
+    """
+    buffers: list[ctypes.Array[ctypes.c_char]] = []  # they must live as long as the call
+
+    def packed(field: int | str | bytes | bytearray) -> int | bytes:
+        if isinstance(field, int | str):
+            return field if isinstance(field, int) else field.encode()
+        kind = ctypes.c_char * len(field)
+        buffers.append(kind.from_buffer(field) if isinstance(field, bytearray) else kind.from_buffer_copy(field))
+        return ctypes.addressof(buffers[-1])
+
+    attr = struct.pack(layout, *map(packed, fields))
+    union = ctypes.create_string_buffer(attr, len(attr))
+    return _syscall("bpf", cmd, union, len(attr), shown=[cmd, *fields])
 
 
 # Mounts ---------------------------------------------------------------------------------------------------------------
