@@ -44,8 +44,10 @@ check_root() {
 }
 
 check_apt() {
-    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null ||
-        die "apt-get is missing: labrt sets itself up on Debian 12 and 13 and on Ubuntu 24.04"
+    for tool in apt-get dpkg-query; do
+        command -v "$tool" >/dev/null ||
+            die "$tool is missing: labrt sets itself up on Debian 12 and 13 and on Ubuntu 24.04"
+    done
 }
 
 check_kernel() {
