@@ -3,7 +3,7 @@
     >>> report = labrt.doctor()
     >>> report.ok                   # nothing failed; warnings only make something smaller
     True
-    >>> print(report)               # a notebook shows a table by itself
+    >>> print(report)               # a notebook shows a table by itself; `python -m labrt.lab.doctor` prints it too
 
     report          the values: Check and Report            host            a machine, by its /proc and /sys
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
@@ -65,7 +65,7 @@ def _ask(name: str, question: Callable[[], Check]) -> Check:
     except LabrtError as error:
         return Check(name, "fail", error.message, error.remedy)
     except Exception as error:  # a doctor that stops at the first surprise helps nobody
-        return Check(name, "fail", f"{type(error).__name__}: {error}", "python3 -m labrt.lab.doctor")
+        return Check(name, "fail", f"{type(error).__name__}: {error}", f"{surroundings.PYTHON} -m labrt.lab.doctor")
 
 
 def _in_background(question: Callable[[], Check], deadline: float) -> Callable[[], Check | None]:

@@ -66,7 +66,7 @@ def user(host: Host) -> Check:
     if lacks:
         saw = "root without " + ", ".join(f"{name} ({why})" for name, why in lacks.values())
         # Nobody gets back what the bounding set has lost: only whoever started this machine can give it.
-        return Check("user", "fail" if SYS_ADMIN in lacks else "warn", saw, "docker run --privileged …")
+        return Check("user", "fail" if SYS_ADMIN in lacks else "warn", saw, "docker run --privileged -it debian:12")
     if not bounding >> SYS_RESOURCE & 1:
         return Check("user", "ok", "root without SYS_RESOURCE (limits are raised only as far as they allow)")
     return Check("user", "ok", "root with every capability that is needed")

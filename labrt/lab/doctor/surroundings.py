@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import email.utils
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ HUB = "https://registry-1.docker.io/v2/"
 EARLIEST = datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC).timestamp()
 LATEST = EARLIEST + 20 * 365 * 86400
 SET_CLOCK = "sudo timedatectl set-ntp true"
+PYTHON = shlex.quote(sys.executable)  # as one types it: the checkout's path may have spaces
 
 
 def python(version: tuple[int, ...] = sys.version_info[:3]) -> Check:
@@ -119,7 +121,7 @@ def overlay(paths: Paths) -> Check:
     reason = driver.can_use(paths)
     if reason:
         saw = f"{reason}: vfs is used, which copies every layer"
-        return Check("overlay", "warn", saw, "export LABRT_ROOT=/a/directory/on/ext4/or/xfs")
+        return Check("overlay", "warn", saw, f"sudo mount -t tmpfs tmpfs {shlex.quote(paths.state)}")
     return Check("overlay", "ok", f"works in {paths.layers}")
 
 
@@ -128,7 +130,7 @@ def default_image(paths: Paths) -> Check:
     from labrt.engine import embedded
 
     if not embedded.present(paths):
-        return Check("default image", "warn", "not made yet", f"{sys.executable} -m labrt.engine.embedded")
+        return Check("default image", "warn", "not made yet", f"{PYTHON} -m labrt.engine.embedded")
     return Check("default image", "ok", f"{embedded.REFERENCE} in {embedded.directory(paths)}")
 
 
@@ -140,6 +142,6 @@ def ledger(paths: Paths) -> Check:
     left = [entry for entry in found if not book.owner_alive(entry)]
     if left or found.unreadable:
         count = len(left) + len(found.unreadable)
-        remedy = f"{sys.executable} -c 'import labrt; print(labrt.reset())'"
+        remedy = f"{PYTHON} -c 'import labrt; print(labrt.reset())'"
         return Check("ledger", "warn", f"{count} left behind by processes that are gone", remedy)
     return Check("ledger", "ok", f"{len(found)} in use" if len(found) else "empty")
