@@ -17,9 +17,9 @@ import signal
 import tempfile
 from collections.abc import Callable
 
-from labrt.errors import Conflict, InvalidInput, LabrtError
+from labrt.errors import Conflict, InvalidInput, LabrtError, NotFound
+from labrt.linux import cgroups, procfs, syscalls
 from labrt.linux import process as processes
-from labrt.linux import procfs, syscalls
 from labrt.linux.flags import MNT, UMOUNT
 from labrt.linux.ledger import Entry
 from labrt.paths import Paths
@@ -73,12 +73,46 @@ def _ourselves() -> list[int]:
     return line
 
 
+def cgroup(entry: Entry, where: Paths) -> bool:
+    """Remove a control group, and kill what is left in it: in each tree of the machine where it is."""
+    path = entry.what
+    if not _is_plain(path) or _is_anothers(path):
+        raise InvalidInput(f"{path!r} is no cgroup of labrt's", remedy=_forget(entry))
+    held = [pid for pid in {1, *_ourselves()} if _is_in(pid, path)]
+    if held:
+        raise Conflict(
+            f"{path} holds this very process, or one that it came from ({held[0]})",
+            remedy="leave it first: echo $$ > /sys/fs/cgroup/cgroup.procs; labrt.reset()",
+        )
+    try:
+        group = cgroups.load(path)
+    except NotFound:
+        return False
+    group.entry = entry  # so that it is this one that is struck out, in whichever ledger it is
+    group.remove()
+    cgroups.prune()
+    return True
+
+
+def _is_anothers(path: str) -> bool:
+    """Whether a cgroup is systemd's or another engine's: something like system.slice, with no part of ours in it."""
+    parts = path.strip("/").split("/")
+    ours = any(re.match(r"labrt\b", part) for part in parts)
+    named = re.search(r"\.(slice|scope|service|mount)$", parts[0]) or parts[0] in ("docker", "kubepods", "lxc")
+    # Our own parents, /labrt and labrt.slice, are for all containers together: `prune` takes them when empty.
+    return path == "/" or parts[-1] in ("labrt", "labrt.slice") or bool(named and not ours)
+
+
+def _is_in(pid: int, path: str) -> bool:
+    with contextlib.suppress(LabrtError):
+        return any(line.path == path or line.path.startswith(f"{path}/") for line in procfs.cgroup(pid))
+    return False
+
+
 def mount(entry: Entry, where: Paths) -> bool:
     """Take one mount down, if there is one under just this name. What is stacked below it stays."""
     path = entry.what
-    # normpath leaves the two slashes of "//proc", which POSIX lets mean something else.
-    plain = path.startswith("/") and not path.startswith("//") and os.path.normpath(path) == path
-    if not plain or path in NEVER or path.startswith(NEVER_BELOW):
+    if not _is_plain(path) or path in NEVER or path.startswith(NEVER_BELOW):
         raise InvalidInput(f"{path!r} is no place where labrt mounts", remedy=_forget(entry))
     real = os.path.realpath(path)
     if real != path and (_mounted(path, "self") or _mounted(real, "self")):
@@ -159,6 +193,11 @@ def sweep(directory: str) -> None:
                     os.unlink(os.path.join(directory, name))
 
 
+def _is_plain(path: str) -> bool:
+    """Whether a path is absolute and says nothing twice. normpath alone leaves the two slashes of "//proc"."""
+    return path.startswith("/") and not path.startswith("//") and os.path.normpath(path) == path
+
+
 def _forget(entry: Entry) -> str:
     return f"rm {shlex.quote(entry.file)}"
 
@@ -166,6 +205,7 @@ def _forget(entry: Entry) -> str:
 # Processes first, for they hold the rest; what is in a directory before the directory.
 ORDER: dict[str, Callable[[Entry, Paths], bool]] = {
     "process": process,
+    "cgroup": cgroup,
     "mount": mount,
     "directory": directory,
 }

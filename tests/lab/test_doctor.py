@@ -135,7 +135,7 @@ def test_an_old_kernel_fails(centos7: Host) -> None:
 
 @pytest.mark.parametrize(
     ("release", "status"),
-    [("5.11.22", "fail"), ("5.12.0", "ok"), ("5.4.0-1-cloud", "fail"), ("6.1.0-arm64", "ok"), ("10.0", "ok"), ("", "fail")],
+    [("5.11.22", "fail"), ("5.12.0", "ok"), ("6.1.0-arm64", "ok"), ("10.0", "ok"), ("", "fail")],
 )
 def test_kernel_versions_are_compared_as_numbers(machine: Machine, release: str, status: str) -> None:
     assert kernel.kernel(machine.sysctl("kernel.osrelease", release).host, "aarch64").status == status

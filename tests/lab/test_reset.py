@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import labrt
-from labrt import paths
+from labrt import errors, paths
 from labrt.lab import ledger as book
-from labrt.linux import ledger, mounts, process, procfs, syscalls
+from labrt.linux import cgroups, ledger, mounts, process, procfs, syscalls
 from labrt.linux.flags import MNT
 
 
@@ -59,7 +60,7 @@ def ended(child: subprocess.Popen[bytes]) -> int:
 
 def killed_in_the_middle(script: str) -> None:
     """Run a script that prints "ready" and waits, and kill it with SIGKILL there."""
-    script = f"import time\nfrom labrt.linux import ledger, mounts\n{script}"
+    script = f"import time\nfrom labrt.linux import cgroups, ledger, mounts\n{script}"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as maker:
         assert maker.stdout and maker.stdout.readline() == "ready\n"
         maker.kill()
@@ -272,6 +273,75 @@ ledger.record("process", str(child.pid), starttime=str(procfs.stat(child.pid).st
     assert labrt.reset().ok
     assert not procfs.alive(int(entry.what), int(entry.detail["starttime"]))
     os.waitpid(int(entry.what), 0)  # we are the subreaper: see conftest.py
+
+
+# Control groups -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def group_name() -> Iterator[str]:
+    if os.geteuid() or cgroups.detect().mode == "none":
+        pytest.skip("needs root and control groups")
+    name = f"test-reset-{os.getpid()}"
+    yield name
+    with contextlib.suppress(errors.NotFound):
+        cgroups.load(name).remove()
+    cgroups.prune()
+
+
+def test_the_cgroup_of_a_killed_maker_goes_with_what_is_in_it(where: paths.Paths, group_name: str) -> None:
+    killed_in_the_middle(f"""
+import subprocess
+from labrt.linux import cgroups
+group = cgroups.create({group_name!r})
+child = subprocess.Popen(["sh", "-c", "sleep 1000 & sleep 1001"])
+group.add(child.pid); {WAIT}""")
+    group = cgroups.load(group_name)
+    pids = group.procs
+    done = labrt.reset()
+    assert [entry.kind for entry in done.taken_down] == ["cgroup"] and done.ok, str(done)
+    assert not group.exists and pids and not [pid for pid in pids if procfs_alive(pid)]
+    assert repr(labrt.reset()) == "<Reset: nothing taken down>"
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # we are the subreaper: see conftest.py
+
+
+def procfs_alive(pid: int) -> bool:
+    try:
+        return procfs.stat(pid).state not in "ZX"
+    except errors.NotFound:
+        return False
+
+
+def test_a_cgroup_that_was_never_made_is_struck_out(where: paths.Paths, group_name: str) -> None:
+    ledger.record("cgroup", f"/labrt/{group_name}")
+    done = labrt.reset()
+    assert done.ok and not done.taken_down and len(book.ledger()) == 0
+
+
+def test_a_cgroup_is_removed_beside_a_broken_entry(where: paths.Paths, group_name: str) -> None:
+    group = cgroups.create(group_name)
+    write(where, "0.json", "no json")
+    done = labrt.reset()
+    assert len(done.taken_down) == len(done.stayed) == 1 and not group.exists
+
+
+def test_reset_stays_out_of_the_cgroup_that_it_is_in(where: paths.Paths, group_name: str) -> None:
+    group = cgroups.create(group_name)
+    seen = process.run_in_child(lambda: str(labrt.reset().stayed), cgroup=group)
+    assert "holds this very process" in seen and group.exists
+    assert labrt.reset().ok and not group.exists
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["/", "", "labrt/x", "/labrt", "/labrt/../x", "//x", "/labrt.slice", "/a.slice/b", "/init.scope", "/lxc/x"],
+)
+def test_cgroups_of_others_are_refused(where: paths.Paths, what: str) -> None:
+    ledger.record("cgroup", what)
+    done = labrt.reset()
+    assert "is no cgroup of labrt's" in done.stayed[0].why and not done.taken_down
 
 
 # Mounts ---------------------------------------------------------------------------------------------------------------
