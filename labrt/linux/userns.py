@@ -33,7 +33,7 @@ MAX_LINES = 340
 
 
 class IdMap(NamedTuple):
-    """`size` ids in a row: `container_id` and on, inside, are `host_id` and on, outside. As in the OCI's uidMappings."""
+    """`size` ids: `container_id` and on, inside, are `host_id` and on, outside. As in the OCI's uidMappings."""
 
     container_id: int
     host_id: int
