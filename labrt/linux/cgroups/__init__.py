@@ -93,7 +93,7 @@ def _locate(path: str, hierarchy: Hierarchy, parent: str, controllers: Collectio
     unified = None
     if hierarchy.v2:
         if hierarchy.mode == "unified" and not path.startswith("/"):
-            full = posixpath.normpath(f"{delegated(hierarchy.v2)}{full}")
+            full = delegated(hierarchy.v2).rstrip("/") + full
         left = wanted.difference("io" if name == "blkio" else name for name in hierarchy.v1)
         unified = v2.Cgroup(full, root=hierarchy.v2.mountpoint, controllers=left)
     if hierarchy.mode == "unified" and unified:

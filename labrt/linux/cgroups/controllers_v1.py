@@ -76,9 +76,13 @@ class Memory(files.Controller):
 
     @property
     def events(self) -> dict[str, int]:
-        """`max`: how often the wall was hit (failcnt); `oom_kill`: processes killed there (from memory.oom_control)."""
+        """`max`: how often the wall was hit (failcnt); `oom_kill`: processes killed there (from memory.oom_control).
+
+        Where no swap is allowed, v1 meets the limit of both together first, and leaves `max` at 0.
+        """
+        hits = int(files.read(f"{self.directory}/memory.failcnt"))
         control = files.keyed(files.read(f"{self.directory}/memory.oom_control"))
-        return {"max": int(files.read(f"{self.directory}/memory.failcnt")), "oom_kill": control["oom_kill"]}
+        return {"max": hits, "oom_kill": control["oom_kill"]}
 
     @property
     def stat(self) -> dict[str, int]:

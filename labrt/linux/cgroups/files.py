@@ -115,14 +115,23 @@ class Controller:
     def __init__(self, directory: str) -> None:
         self.directory = directory
 
+    def __setattr__(self, name: str, value: object) -> None:
+        # A slip of the pen (`g.memory.maximum = …`) must not pass for a limit that holds.
+        if not any(name in vars(kind) for kind in type(self).__mro__):
+            raise AttributeError(f"{type(self).__name__} has no {name!r}; it has {', '.join(self._words())}")
+        object.__setattr__(self, name, value)
+
+    @classmethod
+    def _words(cls) -> list[str]:
+        return [name for name, kind in vars(cls).items() if isinstance(kind, File | property)]
+
     def values(self) -> Iterator[tuple[str, Any]]:
         """Every attribute that this kernel has, with its value."""
-        for name, kind in vars(type(self)).items():
-            if isinstance(kind, File | property):
-                try:
-                    yield name, getattr(self, name)
-                except NotSupported:
-                    continue
+        for name in self._words():
+            try:
+                yield name, getattr(self, name)
+            except NotSupported:
+                continue
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.directory!r})"
