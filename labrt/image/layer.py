@@ -10,7 +10,7 @@ with `..` are refused, absolute ones begin at `root`, and what is broken or cut 
     unpack        makes what each entry says                     tree       keeps that inside the root
     whiteouts     carries out removals                           pack       a directory into a layer
 
-On an error what was unpacked so far stays in `root`. Storage drivers unpack into a new directory and throw it away then.
+On an error what was unpacked so far stays in `root`. Storage drivers unpack into a new directory and throw that away.
 Specification: OCI image-spec, layer.md. Notebooks 02 and 10.
 """
 

@@ -3,8 +3,8 @@
     for entry in entries(source): ...       each entry's content must be read or skipped by the loop's end: it is
 
 labrt reads headers itself and not with the standard library's tarfile, because a layer is a stranger's: a header
-that is cut off or broken must be an error (tarfile takes it for the end), memory must not grow with the archive, and the
-answers must be those of the Go programs that make and check layers (only regular files have content).
+that is cut off or broken must be an error (tarfile takes it for the end), memory must not grow with the archive, and
+the answers must be those of the Go programs that make and check layers (only regular files have content).
 See tar(5), "ustar", "Pax interchange format" and "GNU tar archives"; OCI image-spec, layer.md. Notebook 02.
 """
 

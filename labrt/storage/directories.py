@@ -1,0 +1,300 @@
+"""The parts that all drivers share: layers and containers as directories, which appear whole or not at all.
+
+    layers/<hex>/            one per chain id: layer.json, and diff/ with its files
+    containers/<id>/         one per container: container.json with its layers, and what the driver puts there
+    building/                layers being unpacked, and whatever is being deleted
+
+A layer is unpacked in `building/<hex>`, and a rename makes it a layer. The directory there is locked with flock(2)
+meanwhile: a second process that wants the same layer waits, and one that finds it unlocked knows that its maker was
+killed and clears it away. Deleting begins with a rename, too, so nothing half deleted is ever found under its name.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, LabrtError, NotFound, kernel_error
+from labrt.image import files
+from labrt.image.compression import Readable
+from labrt.image.digest import Digest
+from labrt.image.layer import Applied
+from labrt.image.tree import remove_path
+from labrt.linux.mounts import Mount
+from labrt.paths import Paths
+
+_CONTAINER_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+class Directories(abc.ABC):
+    """A driver, but for how a layer is unpacked onto others and how a container's root is put together."""
+
+    name: ClassVar[str]
+
+    def __init__(self, paths: Paths) -> None:
+        self.root = os.path.join(paths.layers, self.name)
+
+    # What a driver adds -----------------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
+        """Make the directory `target` and unpack a layer into it, on the layers `below` (base first)."""
+
+    @abc.abstractmethod
+    def _make_root(self, container: str, chain_ids: Sequence[Digest]) -> None:
+        """Make what the container writes to, in its directory `container`."""
+
+    @abc.abstractmethod
+    def _mounts(self, container: str, chain_ids: Sequence[Digest]) -> list[Mount]:
+        """Return the mounts that make the container's root."""
+
+    def _published(self, chain_id: Digest) -> None:  # noqa: B027 - most drivers have nothing to do here
+        """Do what is to be done before a layer gets its name."""
+
+    def _unpublished(self, chain_id: Digest) -> None:  # noqa: B027
+        """Undo it, after the layer has lost its name."""
+
+    # Layers -----------------------------------------------------------------------------------------------------------
+
+    def diff(self, chain_id: Digest) -> str:
+        """Return the directory with a layer's files."""
+        return os.path.join(self._layer(chain_id), "diff")
+
+    def has(self, chain_id: Digest) -> bool:
+        """Whether this layer is here, whole."""
+        return os.path.isdir(self._layer(chain_id))
+
+    def add(self, chain_ids: Sequence[Digest], stream: Readable, diff_id: Digest) -> None:
+        """Unpack the last of these layers; see Driver."""
+        *below, chain_id = chain_ids
+        if self.has(chain_id):
+            return
+        self._need(below)
+        self._make()
+        self._sweep()
+        building = os.path.join(self.root, "building", chain_id.hex)
+        with self._claimed(building, chain_id) as mine:
+            if mine:
+                try:
+                    with _explained(f"unpacking layer {chain_id.short}"):
+                        self._build(building, below, chain_id, stream, diff_id)
+                except BaseException:
+                    remove_path(building)
+                    raise
+
+    def _build(
+        self, building: str, below: Sequence[Digest], chain_id: Digest, stream: Readable, diff_id: Digest
+    ) -> None:
+        target = os.path.join(building, "diff")
+        remove_path(target)  # of one who was killed here
+        applied = self._unpack(target, below, stream)
+        if applied.diff_id != diff_id:
+            raise DigestMismatch(
+                f"the layer's diff id is {applied.diff_id}, not {diff_id} as the image's config says",
+                remedy="pull the image again; if it stays so, the image is broken",
+            )
+        about = {"parent": str(below[-1]) if below else None, "diff_id": str(diff_id), "size": applied.size}
+        _write(os.path.join(building, "layer.json"), about)
+        with self._locked():
+            self._need(below)  # a layer below may have been removed meanwhile
+            self._published(chain_id)
+            os.rename(building, self._layer(chain_id))
+
+    def remove_layer(self, chain_id: Digest) -> None:
+        """Remove a layer; see Driver."""
+        self._need([chain_id])
+        with self._locked():
+            users = [name for name in self.containers() if str(chain_id) in self._about(name).get("chain_ids", ())]
+            if users:
+                raise Conflict(f"layer {chain_id.short} is used by container {users[0]}", remedy="remove that first")
+            for other in self.layers():
+                if _read(os.path.join(self._layer(other), "layer.json")).get("parent") == str(chain_id):
+                    raise Conflict(f"layer {other.short} stands on {chain_id.short}", remedy="remove that first")
+            self._discard(self._layer(chain_id))
+            self._unpublished(chain_id)
+        self._sweep()
+
+    def layers(self) -> list[Digest]:
+        """Return the chain ids of all layers, sorted."""
+        return sorted(Digest.parse(f"sha256:{name}") for name in _names(os.path.join(self.root, "layers")))
+
+    # Containers -------------------------------------------------------------------------------------------------------
+
+    def prepare(self, container_id: str, chain_ids: Sequence[Digest]) -> list[Mount]:
+        """Make a container's writable layer; see Driver."""
+        container = self._container(container_id)
+        self._make()
+        with self._locked():
+            self._need(chain_ids)
+            try:
+                os.mkdir(container, 0o700)
+            except FileExistsError:
+                raise Conflict(f"container {container_id} has a root already", remedy="choose another id") from None
+            _write(os.path.join(container, "container.json"), {"chain_ids": [str(each) for each in chain_ids]})
+        try:
+            with _explained(f"making the root of container {container_id}"):
+                self._make_root(container, chain_ids)
+        except BaseException:
+            self.remove(container_id)
+            raise
+        return self.mounts(container_id)
+
+    def mounts(self, container_id: str) -> list[Mount]:
+        """Return the mounts that make a container's root; see Driver."""
+        container = self._container(container_id)
+        about = self._about(container_id)
+        if "chain_ids" not in about:
+            raise ContainerNotFound(f"container {container_id} has no root here", remedy="prepare it first")
+        return self._mounts(container, [Digest.parse(each) for each in about["chain_ids"]])
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container's writable layer; see Driver."""
+        container = self._container(container_id)
+        if os.path.isdir(container):
+            self._discard(container)
+            self._sweep()
+
+    def containers(self) -> list[str]:
+        """Return the ids of all containers that have a writable layer, sorted."""
+        return _names(os.path.join(self.root, "containers"))
+
+    def usage(self, what: Digest | str) -> int:
+        """Return how many bytes of disk a layer or a container takes for itself. Files linked twice count once."""
+        path = self._layer(what) if isinstance(what, Digest) else self._container(what)
+        if not os.path.isdir(path):
+            raise NotFound(f"{what} is not here")
+        return disk_usage(path)
+
+    # Housekeeping -----------------------------------------------------------------------------------------------------
+
+    def _layer(self, chain_id: Digest) -> str:
+        return os.path.join(self.root, "layers", chain_id.hex)
+
+    def _container(self, container_id: str) -> str:
+        if not _CONTAINER_ID.fullmatch(container_id):
+            raise InvalidInput(f"{container_id!r:.80} is no container id", remedy="letters, digits, '_', '.' and '-'")
+        return os.path.join(self.root, "containers", container_id)
+
+    def _about(self, container_id: str) -> dict[str, Any]:
+        return _read(os.path.join(self._container(container_id), "container.json"))
+
+    def _need(self, chain_ids: Sequence[Digest]) -> None:
+        for chain_id in chain_ids:
+            if not self.has(chain_id):
+                raise NotFound(f"layer {chain_id.short} is not here", remedy="add the layers in order, base first")
+
+    def _make(self) -> None:
+        if not os.path.isdir(os.path.join(self.root, "building")):
+            # Layers hold set-user-ID programs of images: nobody but the owner may reach them from the host.
+            os.makedirs(self.root, exist_ok=True)
+            os.chmod(self.root, 0o700)
+            for name in ("layers", "containers", "building"):
+                os.makedirs(os.path.join(self.root, name), exist_ok=True)
+
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        """Hold off other processes while layers and containers get or lose their names."""
+        return files.locked(os.path.join(self.root, ".lock"))
+
+    @contextlib.contextmanager
+    def _claimed(self, building: str, chain_id: Digest) -> Iterator[bool]:
+        """Lock the directory in which a layer is built. False: another process has just made the layer."""
+        while not self.has(chain_id):
+            os.makedirs(building, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(building, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX)
+                    if os.path.samestat(os.fstat(fd), os.stat(building)):
+                        yield True
+                        return
+                    # Else whoever had the lock renamed or removed the directory: look again.
+                finally:
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+                    os.close(fd)
+        yield False
+
+    def _discard(self, path: str) -> None:
+        """Take the name away from a layer or a container; `_sweep` deletes what it was."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, os.path.join(self.root, "building", f"removed-{secrets.token_hex(8)}"))
+
+    def _sweep(self) -> None:
+        """Delete what was discarded, and what killed processes left in `building`."""
+        place = os.path.join(self.root, "building")
+        for name in _names(place):
+            path = os.path.join(place, name)
+            with contextlib.suppress(FileNotFoundError):
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove_path(path)
+                except BlockingIOError:
+                    continue  # it is being built
+                finally:
+                    fcntl.flock(fd, fcntl.LOCK_UN)
+                    os.close(fd)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.root} {len(self.layers())} layers, {len(self.containers())} containers>"
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what the operating system raises into a KernelError that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, LabrtError):
+            raise
+        raise kernel_error(what, error.errno or errno.EIO, remedy="labrt system prune makes room") from error
+
+
+def is_host_root() -> bool:
+    """Whether this is root in the first user namespace: elsewhere root may not make devices nor trusted.* attributes."""
+    if os.geteuid() != 0:
+        return False
+    with contextlib.suppress(OSError), open("/proc/self/uid_map") as file:
+        return file.read().split() == ["0", "0", "4294967295"]
+    return True
+
+
+def disk_usage(path: str) -> int:
+    """Return how many bytes of disk are allocated for all below `path`. What vanishes meanwhile counts nothing."""
+    total, seen, todo = 0, set(), [path]
+    while todo:
+        with contextlib.suppress(OSError), os.scandir(todo.pop()) as found:
+            for entry in found:
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if (status.st_dev, status.st_ino) in seen:
+                        continue
+                    if status.st_nlink > 1:
+                        seen.add((status.st_dev, status.st_ino))
+                    total += status.st_blocks * 512  # always units of 512 bytes, see stat(2)
+                    if entry.is_dir(follow_symlinks=False):
+                        todo.append(entry.path)
+    return total
+
+
+def _names(path: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(os.listdir(path))
+    return []
+
+
+def _read(path: str) -> dict[str, Any]:
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        return dict(json.load(file))
+    return {}
+
+
+def _write(path: str, value: dict[str, Any]) -> None:
+    files.replace(path, json.dumps(value).encode())

@@ -1,0 +1,119 @@
+"""Storage drivers: the contract, and which driver serves here.
+
+    driver = open_driver(None, paths.default())               overlay where it works, else vfs
+    driver.add(chain_ids[: n + 1], stream, diff_ids[n])        one layer, once; for n = 0, 1, 2, … base layer first
+    mounts = driver.prepare("c1", chain_ids)                   a writable layer, and the mounts that make the root
+    driver.remove("c1")
+
+A driver is whatever keeps `Driver`'s promises; tests/storage/conformance holds every one to them. The mounts that it
+returns are made by whoever starts the container, in the container's own mount namespace: nothing is mounted on the
+host, so nothing can stay behind there. Notebook 11.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+from labrt.errors import InvalidInput, NotSupported
+from labrt.image import files
+from labrt.image.compression import Readable
+from labrt.image.digest import Digest
+from labrt.linux.mounts import Mount
+from labrt.paths import Paths
+
+NAMES = ("overlay", "vfs")
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """What keeps layers and containers' roots. Layers are named by chain id: equal names are equal trees.
+
+    Every method may be called by several processes at once, and a process that is killed in one leaves nothing that
+    can be taken for a whole layer. Chain ids come base first.
+    """
+
+    name: ClassVar[str]
+
+    def has(self, chain_id: Digest) -> bool:
+        """Whether this layer is here, whole."""
+        ...
+
+    def add(self, chain_ids: Sequence[Digest], stream: Readable, diff_id: Digest) -> None:
+        """Unpack the last of these layers; the others are here. A layer that is here already costs nothing.
+
+        Raises DigestMismatch when the uncompressed stream is not `diff_id`, UnsafeLayer when it is hostile or broken,
+        NotFound when a layer below is absent, KernelError (ENOSPC). Nothing is left then.
+        """
+        ...
+
+    def prepare(self, container_id: str, chain_ids: Sequence[Digest]) -> list[Mount]:
+        """Make a container's writable layer on these layers (none is fine), and return its mounts as `mounts` does.
+
+        Raises Conflict when the container is here already, NotFound when a layer is absent.
+        """
+        ...
+
+    def mounts(self, container_id: str) -> list[Mount]:
+        """Return the mounts that make a container's root, to be made in order; the root itself has destination "/".
+
+        Raises ContainerNotFound.
+        """
+        ...
+
+    def remove(self, container_id: str) -> None:
+        """Remove a container's writable layer, which nobody has mounted any more. Harmless when it is not here."""
+        ...
+
+    def remove_layer(self, chain_id: Digest) -> None:
+        """Remove a layer. Raises Conflict while a container or another layer stands on it, NotFound."""
+        ...
+
+    def layers(self) -> list[Digest]:
+        """Return the chain ids of all layers, sorted."""
+        ...
+
+    def containers(self) -> list[str]:
+        """Return the ids of all containers that have a writable layer, sorted."""
+        ...
+
+    def usage(self, what: Digest | str) -> int:
+        """Return how many bytes of disk a layer (by chain id) or a container (by id) takes for itself."""
+        ...
+
+
+def open_driver(name: str | None, paths: Paths) -> Driver:
+    """Open a driver by name, or with None the one that serves here: the first time overlay if it works, else vfs.
+
+    The choice is kept in `layers/driver`, because another driver would not see the layers that are there. Raises
+    NotSupported when the named driver does not work here, with the reason.
+    """
+    from labrt.storage.overlay import Overlay
+    from labrt.storage.vfs import Vfs
+
+    if name is None:
+        name = _chosen(paths)
+        return Overlay(paths) if name == "overlay" else Vfs(paths)
+    if name not in NAMES:
+        raise InvalidInput(f"there is no storage driver {name!r:.40}", remedy=f"choose one of {', '.join(NAMES)}")
+    kind = Overlay if name == "overlay" else Vfs
+    reason = kind.can_use(paths)
+    if reason is not None:
+        raise NotSupported(f"the storage driver {name} does not work here: {reason}", remedy="vfs works everywhere")
+    return kind(paths)
+
+
+def _chosen(paths: Paths) -> str:
+    from labrt.storage.overlay import Overlay
+
+    note = os.path.join(paths.layers, "driver")
+    with contextlib.suppress(FileNotFoundError), open(note) as file:
+        name = file.read().strip()
+        if name in NAMES:
+            return name
+    name = "overlay" if Overlay.can_use(paths) is None else "vfs"
+    os.makedirs(paths.layers, exist_ok=True)
+    files.replace(note, name.encode())
+    return name
