@@ -23,6 +23,7 @@ from labrt.linux import process as processes
 from labrt.linux.flags import MNT, UMOUNT
 from labrt.linux.ledger import Entry
 from labrt.paths import Paths
+from labrt.storage.driver import open_driver
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
 # What the system itself stands on is never labrt's, whoever wrote it into the ledger.
@@ -145,6 +146,29 @@ def _not_mounted_here(entry: Entry) -> bool:
     return False
 
 
+def container(entry: Entry, where: Paths) -> bool:
+    """Remove a container's directories and its writable layer. Its processes, cgroup and mounts are gone by now."""
+    if not re.fullmatch(r"[0-9a-f]{12,64}", entry.what):
+        raise InvalidInput(f"{entry.what!r} is no container's id", remedy=_forget(entry))
+    found = _remove_writable_layer(entry.what, where)
+    for place in (where.containers, where.sockets):
+        path = os.path.join(os.path.realpath(place), entry.what)
+        if os.path.lexists(path):
+            _remove(path, recursively=True)
+            found = True
+    return found
+
+
+def _remove_writable_layer(identity: str, where: Paths) -> bool:
+    if not os.path.isdir(where.layers):  # to ask for a driver would be to choose one
+        return False
+    driver = open_driver(None, where)
+    if identity not in driver.containers():
+        return False
+    driver.remove(identity)
+    return True
+
+
 def directory(entry: Entry, where: Paths) -> bool:
     """Remove a directory: with all in it when in labrt's own places, only an empty one when among temporary files."""
     parent, name = os.path.split(entry.what.rstrip("/"))
@@ -207,5 +231,6 @@ ORDER: dict[str, Callable[[Entry, Paths], bool]] = {
     "process": process,
     "cgroup": cgroup,
     "mount": mount,
+    "container": container,
     "directory": directory,
 }

@@ -295,7 +295,7 @@ def test_a_registry_that_asks_who_we_are_is_there(code: int, status: str) -> Non
 def test_a_clock_that_is_wrong_is_told_by_the_hub() -> None:
     with hub(401, time.time() + 86400) as url:
         seen = surroundings.docker_hub(url)
-    assert seen.status == "warn" and re.search(r"clock is -864\d\d s", seen.saw) and "timedatectl" in seen.remedy
+    assert seen.status == "warn" and re.search(r"clock is -86[34]\d\d s", seen.saw) and "timedatectl" in seen.remedy
     with hub(401, time.time()) as url:
         assert surroundings.docker_hub(url).status == "ok"
 

@@ -19,6 +19,7 @@ from labrt import errors, paths
 from labrt.lab import ledger as book
 from labrt.linux import cgroups, ledger, mounts, process, procfs, syscalls
 from labrt.linux.flags import MNT
+from labrt.storage.driver import open_driver
 
 
 @pytest.fixture
@@ -511,6 +512,35 @@ def test_a_directory_with_a_mount_in_it_stays(where: paths.Paths, tmp_path: Path
     assert "still mounted" in done.stayed[0].why and (inner / "file").exists()
     syscalls.umount2(str(inner))
     assert labrt.reset().ok and not inner.parent.exists()
+
+
+# Containers -----------------------------------------------------------------------------------------------------------
+
+ID = "c0ffee" * 8
+
+
+def test_a_containers_directories_and_its_layer_go(where: paths.Paths) -> None:
+    driver = open_driver("vfs", where)
+    for name in (ID, "0" * 64):
+        driver.prepare(name, [])
+        for place in (where.containers, where.sockets):
+            Path(place, name).mkdir(parents=True)
+            Path(place, name, "file").write_text("x")
+    Path(where.layers, "driver").write_text("vfs")
+    ledger.record("container", ID)
+    assert len(labrt.reset().taken_down) == 1
+    assert driver.containers() == ["0" * 64]
+    assert os.listdir(where.containers) == os.listdir(where.sockets) == ["0" * 64]
+    ledger.record("container", ID)
+    assert not labrt.reset().taken_down and len(book.ledger()) == 0
+
+
+@pytest.mark.parametrize("what", ["", ".", "..", "../layers", "c0ffee/../x", "C0FFEE" * 8, "/etc"])
+def test_what_is_no_containers_id_is_refused(where: paths.Paths, what: str) -> None:
+    Path(where.containers, "x").mkdir(parents=True)
+    ledger.record("container", what)
+    assert "is no container's id" in labrt.reset().stayed[0].why
+    assert Path(where.containers, "x").exists()
 
 
 # The whole ------------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@
     report          the values: Check and Report            host            a machine, by its /proc and /sys
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
 
-Nothing is changed by looking. Docker Hub is asked in a thread beside the rest, and waited for at most two seconds.
-Notebook 00 begins with it.
+Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub is asked in a
+thread beside the rest, and waited for at most two seconds. Notebook 00 begins with it.
 """
 
 from __future__ import annotations

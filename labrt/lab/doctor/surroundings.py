@@ -116,9 +116,9 @@ def libseccomp() -> Check:
 
 def overlay(paths: Paths) -> Check:
     """Look whether labrt's directory can carry overlay mounts; without them each container is a full copy."""
-    from labrt.storage import overlay as driver
+    from labrt.storage.overlay import Overlay
 
-    reason = driver.can_use(paths)
+    reason = Overlay.can_use(paths)
     if reason:
         saw = f"{reason}: vfs is used, which copies every layer"
         return Check("overlay", "warn", saw, f"sudo mount -t tmpfs tmpfs {shlex.quote(paths.state)}")
