@@ -8,7 +8,7 @@
     transport    HTTP: retries, redirects, plain only to this machine; response, connections and urls serve it
     failures     what went wrong, in words
     events       what happens on the way, as values: for progress bars, and for drawing the wire
-    server       RegistryServer: serves a Layout, read-only, on loopback
+    server       RegistryServer: serves a Layout, read-only, on loopback; distribution has its answers, shelf its view
 
 Notebook 13 is about this floor. It knows values (labrt.image) and nothing of the kernel.
 """

@@ -3,8 +3,8 @@
     stream(endpoints, transport, reference, descriptor, offset)      their number is checked
     checked(chunks, descriptor)                                      and now their digest too
 
-A registry that knows RFC 9110's Range sends the rest (206); one that does not sends all again (200), and what we have is
-passed over. Distribution-spec, "Pulling blobs". Notebook 13.
+A registry that knows RFC 9110's Range sends the rest (206); one that does not sends all again (200), of which we pass
+over what we have. Distribution-spec, "Pulling blobs". Notebook 13.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ class Client:
             query = _next_page(response)
             if not query:
                 return found
-        raise RegistryError(f"{response.asked}: the list of tags does not end", remedy="tell those who run the registry")
+        raise RegistryError(f"{response.asked}: the list of tags does not end", remedy="tell its operators")
 
     def pull(
         self,

@@ -109,7 +109,7 @@ class Pull:
         name = self._reference.familiar
         if manifest.config.media_type not in (OCI_CONFIG, DOCKER_CONFIG):
             kind = manifest.artifact_type or manifest.config.media_type
-            raise InvalidManifest(f"{name} is no image that could run, but a {kind}", remedy="pull it with oras or helm")
+            raise InvalidManifest(f"{name} is no image that could run, but a {kind}", remedy="try oras or helm")
         if manifest.config.size > LIMIT:
             raise InvalidManifest(f"{name}: its config is said to have {manifest.config.size} bytes")
         self._fetch(manifest.config)

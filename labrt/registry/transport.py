@@ -130,8 +130,8 @@ class Transport:
         """Ask until it is answered. Any status but 429 is returned, for the caller to judge.
 
         `limit` is how many bytes the body may have, which is then read; with None only an error's is: use `chunks()`
-        and `with`. `attempts` None means the transport's own. Raises Unreachable, RateLimited, and RegistryError for an answer that
-        cannot be.
+        and `with`. `attempts` None means the transport's own. Raises Unreachable, RateLimited, and RegistryError for an
+        answer that cannot be.
         """
         attempts = attempts or self.attempts
         asked = f"{method} {urls.public(url)}"

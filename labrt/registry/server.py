@@ -1,0 +1,159 @@
+"""A registry that serves a store, read-only and on this machine only: for class rooms without the internet.
+
+    with RegistryServer(layout) as server:
+        server.url                                  http://127.0.0.1:40123
+        server.host                                 127.0.0.1:40123, to put before an image's name
+
+    skopeo copy docker://127.0.0.1:40123/library/busybox oci:busybox --src-tls-verify=false
+
+What it answers is in distribution.py; here is the HTTP around it. An image is served under its repository without its
+registry: docker.io/library/busybox as library/busybox. Nothing but the standard library is used, so that it runs where
+nothing else is installed. Notebook 13.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+from labrt import __version__
+from labrt.errors import InvalidInput, NotSupported
+from labrt.image.layout import Layout
+from labrt.registry import distribution, urls
+from labrt.registry.distribution import Answer, Request
+
+_CHUNK = 256 << 10
+_SILENCE = 60.0  # seconds that a client may keep a connection without a word
+
+
+Seen = Callable[[Request, Answer], None]
+
+
+class RegistryServer:
+    """Serves a layout, as it is at each request. `host` must be this machine; `port` 0 takes a free one.
+
+    `on_request` is told of each request and its answer, from the thread that serves it.
+    """
+
+    def __init__(
+        self, layout: Layout, *, host: str = "127.0.0.1", port: int = 0, on_request: Seen | None = None
+    ) -> None:
+        if not urls.is_loopback(f"[{host}]" if ":" in host else host):
+            remedy = "use 127.0.0.1 or ::1; to serve a class room, run a real registry with TLS"
+            raise InvalidInput(f"RegistryServer does not listen on {host!r}, which others can reach", remedy=remedy)
+        self.layout = layout
+        self._on_request = on_request
+        try:
+            self._server = _Server(host, port, self)
+        except OSError as error:
+            remedy = "port=0 takes a free one" if port else ""
+            raise NotSupported(f"cannot listen on {host} port {port}: {error.strerror}", remedy=remedy) from None
+        self.port: int = self._server.server_address[1]
+        self.host = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        self.url = f"http://{self.host}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="labrt-registry", daemon=True)
+
+    def __enter__(self) -> RegistryServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.hang_up()
+
+    def __repr__(self) -> str:
+        return f"<RegistryServer {self.url} of {self.layout.path}>"
+
+    def serve(self, request: Request) -> Answer:
+        """Answer, and tell whoever wants to know. Whatever fails inside is a 500, as with any server."""
+        try:
+            answer = self.answer(request)
+        except Exception as error:
+            answer = distribution.refuse(500, "UNKNOWN", "unknown error", str(error) or type(error).__name__)
+        answer.headers.setdefault("Docker-Distribution-Api-Version", "registry/2.0")
+        if self._on_request is not None:
+            self._on_request(request, answer)
+        return answer
+
+    def answer(self, request: Request) -> Answer:
+        """The specification's answer. A subclass may add what a certain registry adds, or breaks."""
+        return distribution.answer(request, self.layout)
+
+
+class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, registry: RegistryServer) -> None:
+        self.registry = registry
+        self.open: set[socket.socket] = set()
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's would look our own name up, in the DNS
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+
+    def hang_up(self) -> None:
+        """End the kept connections, which would otherwise be served on after the server is closed."""
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, *_: object) -> None:
+        """A client that hung up in the middle is no error of ours, and this is a library: it prints nothing."""
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = f"labrt/{__version__}"
+    sys_version = ""
+    timeout = _SILENCE
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.open.add(self.connection)
+
+    def finish(self) -> None:
+        self.server.open.discard(self.connection)
+        super().finish()
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        answer = self.server.registry.serve(Request(self.command, parts.path, query, headers))
+        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+            self.close_connection = True  # what it sends we do not read
+        self.send_response(answer.status)
+        length = answer.length if answer.file else len(answer.body)
+        for key, value in {**answer.headers, "Content-Length": str(length)}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD" and answer.status != 304:
+            self._send(answer)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _serve
+
+    def _send(self, answer: Answer) -> None:
+        if not answer.file:
+            self.wfile.write(answer.body)
+            return
+        left = answer.length
+        with open(answer.file, "rb") as file:
+            file.seek(answer.start)
+            while left and (chunk := file.read(min(_CHUNK, left))):
+                self.wfile.write(chunk)
+                left -= len(chunk)
+
+    def log_message(self, *_: object) -> None:
+        """A library prints nothing; see `on_request`."""

@@ -1,0 +1,106 @@
+"""docker-registry behind TLS with its own token authentication, and behind user and password."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import real
+from conftest import AMD64, TAG, platform, push, signed_in
+
+from labrt.errors import Unauthorized, Unreachable
+from labrt.image.layout import Layout
+from labrt.registry.auth import Challenge
+from labrt.registry.client import Client
+from labrt.registry.events import Event, Exchange, TokenGranted
+
+pytestmark = pytest.mark.oracle
+
+USERS = {"learner": "a-password-that-is-secret"}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    return real.certificate(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def registry(
+    busybox: Layout, authority: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, real.JwtServer]]:
+    real.need("docker-registry", "skopeo", "openssl")
+    root, cert, key = authority
+    where = tmp_path_factory.mktemp("registry")
+    tls = {"tls": {"certificate": str(cert), "key": str(key)}}
+    with (
+        real.JwtServer(cert, key, USERS) as tokens,
+        real.docker_registry(where, tls, real.token_auth(tokens, root)) as host,
+    ):
+        user = ":".join(*USERS.items())
+        push(busybox, host, f"--dest-creds={user}", f"--dest-cert-dir={root.parent}")
+        yield host, tokens
+
+
+@pytest.fixture(autouse=True)
+def trust(authority: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority[0]))
+
+
+def test_anybody_pulls_with_a_token(
+    registry: tuple[str, real.JwtServer], client: Client, store: Layout, events: list[Event]
+) -> None:
+    host, tokens = registry
+    before = len(tokens.seen)
+    challenge = client.challenge(host)
+    assert isinstance(challenge, Challenge)
+    assert (challenge.scheme, challenge.service) == ("bearer", "registry.replica")
+    image = client.pull(f"{host}/library/busybox:{TAG}", store, platform=platform("amd64"))
+    assert str(image.manifest.digest) == AMD64
+    assert len(tokens.seen) == before + 1, "one token serves the whole pull"
+    assert [event.account for event in events if isinstance(event, TokenGranted)] == [""]
+    assert all(event.url.startswith("https:") for event in events if isinstance(event, Exchange) and event.signed)
+
+
+def test_a_user_signs_in(registry: tuple[str, real.JwtServer], store: Layout) -> None:
+    host, tokens = registry
+    seen: list[Event] = []
+    config = signed_in(host, "learner", USERS["learner"])
+    with Client(config=config, on_event=seen.append) as client:
+        client.pull(f"{host}/library/busybox:{TAG}", store, platform=platform("arm64"))
+    assert [event.account for event in seen if isinstance(event, TokenGranted)] == ["learner"]
+    assert tokens.seen[-1].query["account"] == ["learner"]
+    shown = repr(seen) + "".join(map(str, seen))
+    assert not any(secret in shown for secret in (*tokens.tokens, *USERS.values()))
+
+
+def test_a_wrong_password(registry: tuple[str, real.JwtServer], store: Layout) -> None:
+    host, _ = registry
+    with (
+        Client(config=signed_in(host, "learner", "a-wrong-guess")) as client,
+        pytest.raises(Unauthorized, match="does not accept the sign-in of 'learner'") as caught,
+    ):
+        client.pull(f"{host}/library/busybox:{TAG}", store)
+    assert "a-wrong-guess" not in str(caught.value)
+    assert store.blobs() == []
+
+
+def test_a_certificate_that_nobody_signed_for_us(
+    registry: tuple[str, real.JwtServer], client: Client, monkeypatch: pytest.MonkeyPatch, waits: Callable
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(Unreachable, match="TLS: .*REQUESTS_CA_BUNDLE"):
+        client.manifest(f"{registry[0]}/library/busybox:{TAG}")
+    assert waits() == [], "trying again does not mend a certificate"
+
+
+def test_user_and_password_with_each_request(busybox: Layout, store: Layout, tmp_path: Path) -> None:
+    real.need("docker-registry", "skopeo", "openssl")
+    (tmp_path / "htpasswd").write_text(f"learner:{real.bcrypt('secret-word')}\n")
+    auth = {"htpasswd": {"realm": "labrt", "path": str(tmp_path / "htpasswd")}}
+    with real.docker_registry(tmp_path / "registry", auth=auth) as host:
+        push(busybox, host, "--dest-creds=learner:secret-word", "--dest-tls-verify=false")
+        with Client(config=signed_in(host, "learner", "secret-word")) as client:
+            client.pull(f"{host}/library/busybox:{TAG}", store, platform=platform("amd64"))
+        with Client() as client, pytest.raises(Unauthorized, match="docker login"):
+            client.manifest(f"{host}/library/busybox:{TAG}")
