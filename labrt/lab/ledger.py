@@ -66,16 +66,16 @@ class Ledger:
         return f"<Ledger: {show.plain(', '.join(words)) or 'empty'}>"
 
     def __str__(self) -> str:
-        return self._picture().text
+        return self._picture().text if self._rows() else "the ledger is empty"
 
     def __rich__(self) -> object:
-        return show.rich_table("The ledger", HEADERS, self._rows())
+        return show.rich_table("The ledger", HEADERS, self._rows()) if self._rows() else str(self)
 
     def _repr_html_(self) -> str:
-        return self._picture().html
+        return self._picture().html if self._rows() else show.escape(str(self))
 
     def _picture(self) -> show.Picture:
-        return show.table(HEADERS, self._rows(), caption="The ledger" if len(self) else "The ledger is empty")
+        return show.table(HEADERS, self._rows(), caption="The ledger")
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows = [(e.kind, e.what, time.strftime("%H:%M:%S", time.localtime(e.since)), owner(e)) for e in self.entries]

@@ -28,6 +28,15 @@ def where(labrt_root: Path) -> paths.Paths:
     return paths.default()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> paths.Paths:
+    """Places in which the image is there. Only to be read."""
+    root = tmp_path_factory.mktemp("whole")
+    where = paths.Paths(str(root / "lib"), str(root / "run"))
+    embedded.build(where)
+    return where
+
+
 def layer_of(where: paths.Paths) -> tarfile.TarFile:
     layout = embedded.ensure(where)
     image = layout.image(embedded.REFERENCE)
@@ -35,8 +44,8 @@ def layer_of(where: paths.Paths) -> tarfile.TarFile:
         return tarfile.open(fileobj=io.BytesIO(blob.read()), mode="r:gz")
 
 
-def test_the_image_says_what_it_is(where: paths.Paths) -> None:
-    image = embedded.ensure(where).image("busybox")
+def test_the_image_says_what_it_is(whole: paths.Paths) -> None:
+    image = embedded.ensure(whole).image("busybox")
     assert image.config.platform == Platform.host()
     assert image.config.command() == ("sh",)
     assert "PATH=" in image.config.env[0]
@@ -49,8 +58,8 @@ def test_the_image_says_what_it_is(where: paths.Paths) -> None:
     assert image.config.created.endswith("Z")
 
 
-def test_the_layer_is_a_root_file_system(where: paths.Paths) -> None:
-    with layer_of(where) as archive, open(embedded.BUSYBOX, "rb") as busybox:
+def test_the_layer_is_a_root_file_system(whole: paths.Paths) -> None:
+    with layer_of(whole) as archive, open(embedded.BUSYBOX, "rb") as busybox:
         entries = {entry.name: entry for entry in archive}
         binary = archive.extractfile("bin/busybox")
         assert binary and binary.read() == busybox.read()
@@ -63,26 +72,26 @@ def test_the_layer_is_a_root_file_system(where: paths.Paths) -> None:
     assert programs == set(listed) - {"busybox", "linuxrc"}
 
 
-def test_parents_come_before_what_is_in_them(where: paths.Paths) -> None:
+def test_parents_come_before_what_is_in_them(whole: paths.Paths) -> None:
     seen = {""}
-    with layer_of(where) as archive:
+    with layer_of(whole) as archive:
         for entry in archive:
             assert os.path.dirname(entry.name) in seen
             seen.add(entry.name)
 
 
-def test_the_diff_id_is_that_of_the_uncompressed_layer(where: paths.Paths) -> None:
-    layout = embedded.ensure(where)
+def test_the_diff_id_is_that_of_the_uncompressed_layer(whole: paths.Paths) -> None:
+    layout = embedded.ensure(whole)
     image = layout.image(embedded.REFERENCE)
     with layout.open(image.manifest.layers[0].digest) as blob:
         assert layer.compute_diff_id(blob) == image.config.diff_ids[0]
 
 
-def test_the_same_busybox_gives_the_same_digest(where: paths.Paths, tmp_path: Path) -> None:
-    first = embedded.ensure(where).resolve(embedded.REFERENCE)
-    second = embedded.build(where).resolve(embedded.REFERENCE)
-    elsewhere = embedded.build(paths.Paths(str(tmp_path / "s"), str(tmp_path / "r"))).resolve(embedded.REFERENCE)
-    assert first == second == elsewhere
+def test_the_same_busybox_gives_the_same_digest(where: paths.Paths, whole: paths.Paths) -> None:
+    first = embedded.ensure(whole).resolve(embedded.REFERENCE)
+    elsewhere = embedded.build(where).resolve(embedded.REFERENCE)
+    again = embedded.build(where).resolve(embedded.REFERENCE)
+    assert first == elsewhere == again
 
 
 def test_the_time_comes_from_the_binary_or_from_source_date_epoch(
@@ -108,7 +117,8 @@ def test_ensure_makes_it_once(where: paths.Paths) -> None:
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_what_is_not_whole_is_made_again(where: paths.Paths, number: int) -> None:
+def test_what_is_not_whole_is_made_again(where: paths.Paths, whole: paths.Paths, number: int) -> None:
+    shutil.copytree(whole.state, where.state)
     layout = embedded.ensure(where)
     blobs = layout.blobs()
     os.unlink(layout.blob_path(blobs[number]))
@@ -117,7 +127,8 @@ def test_what_is_not_whole_is_made_again(where: paths.Paths, number: int) -> Non
     assert embedded.present(where)
 
 
-def test_a_broken_manifest_is_made_again(where: paths.Paths) -> None:
+def test_a_broken_manifest_is_seen(where: paths.Paths, whole: paths.Paths) -> None:
+    shutil.copytree(whole.state, where.state)
     layout = embedded.ensure(where)
     path = layout.blob_path(layout.resolve(embedded.REFERENCE).digest)
     os.chmod(path, 0o600)
@@ -173,8 +184,8 @@ def test_the_module_makes_it_and_prints_one_line(where: paths.Paths) -> None:
 
 
 @pytest.mark.root
-def test_it_runs(where: paths.Paths, tmp_path: Path) -> None:
-    layout = embedded.ensure(where)
+def test_it_runs(whole: paths.Paths, tmp_path: Path) -> None:
+    layout = embedded.ensure(whole)
     root = tmp_path / "root"
     root.mkdir()
     with layout.open(layout.image("busybox").manifest.layers[0].digest) as blob:
@@ -184,20 +195,20 @@ def test_it_runs(where: paths.Paths, tmp_path: Path) -> None:
     assert (done.stdout.split(), done.stderr) == (["/bin/busybox", "0", "good", "1777"], "")
 
 
-def test_serve_is_a_registry_with_it(where: paths.Paths) -> None:
-    with embedded.serve(where) as server:
+def test_serve_is_a_registry_with_it(whole: paths.Paths) -> None:
+    with embedded.serve(whole) as server:
         assert server.url.startswith("http://127.0.0.1:")
         request = urllib.request.Request(f"{server.url}/v2/library/busybox/manifests/latest")
         with urllib.request.urlopen(request, timeout=10) as answer:
             raw = answer.read()
-    assert Digest.of(raw) == embedded.ensure(where).resolve(embedded.REFERENCE).digest
+    assert Digest.of(raw) == embedded.ensure(whole).resolve(embedded.REFERENCE).digest
     assert json.loads(raw)["layers"]
 
 
 @pytest.mark.oracle
 @pytest.mark.skipif(not shutil.which("skopeo"), reason="needs skopeo")
-def test_skopeo_reads_it(where: paths.Paths) -> None:
-    layout = embedded.ensure(where)
+def test_skopeo_reads_it(whole: paths.Paths) -> None:
+    layout = embedded.ensure(whole)
     command = ["skopeo", "inspect", f"oci:{layout.path}:{embedded.REFERENCE}"]
     seen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert seen["Digest"] == str(layout.resolve(embedded.REFERENCE).digest)

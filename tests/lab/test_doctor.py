@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import subprocess
+import sys
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
@@ -386,3 +387,11 @@ def test_a_report_shows_itself_in_a_notebook_and_with_rich() -> None:
 def test_a_check_that_is_not_there_names_those_that_are() -> None:
     with pytest.raises(errors.NotFound, match="python, nft, kernel"):
         REPORT["cgroup"]
+
+
+def test_the_module_prints_the_report(labrt_root: Path, closed: str) -> None:
+    # Through a proxy that is not there, so that nothing leaves this machine.
+    environment = {**os.environ, "https_proxy": closed, "HTTPS_PROXY": closed, "no_proxy": "", "NO_PROXY": ""}
+    done = subprocess.run([sys.executable, "-m", "labrt.lab.doctor"], capture_output=True, text=True, env=environment)
+    assert done.stderr == "" and done.returncode == int("✗" in done.stdout)
+    assert "registry-1.docker.io not reached (ProxyError)" in done.stdout
