@@ -67,6 +67,7 @@ def test_the_default_filter_in_a_real_process(user: str) -> None:
             "io_uring_setup": errno_of("io_uring_setup", 1, 0),
             "personality no-randomize": errno_of("personality", 0x0040000),
             "socket vsock": errno_of("socket", 40, 1, 0),
+            "socket alg": errno_of("socket", 38, 5, 0),
             "clone3": errno_of("clone3", 0, 0),
             "personality ask": errno_of("personality", 0xFFFFFFFF),
             "getpid": errno_of("getpid"),
@@ -80,7 +81,7 @@ def test_the_default_filter_in_a_real_process(user: str) -> None:
         return look()
 
     refused = ["unshare", "unshare user", "mount", "keyctl", "bpf", "clone user", "io_uring_setup",
-               "personality no-randomize", "socket vsock"]  # fmt: skip
+               "personality no-randomize", "socket vsock", "socket alg"]  # fmt: skip
     expected = dict.fromkeys(refused, errno.EPERM)
     expected |= {"clone3": errno.ENOSYS, "younger than the profile": errno.ENOSYS, "personality ask": 0, "getpid": 0}
     assert under(program, as_user) == expected
