@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import requests
 
 CHUNK = 128 << 10  # bytes read of a blob at a time
+_ERROR_LIMIT = 64 << 10  # bytes
 
 
 class Response:
@@ -57,3 +59,11 @@ class Response:
                     raise RegistryError(message, status=self.status, remedy=remedy)
                 parts.append(chunk)
         self.body = b"".join(parts)
+
+    def read_error(self) -> None:
+        """Read the body of a 4xx or 5xx, as far as it can be: the status has said what counts.
+
+        CNCF Distribution, for one, answers 416 with the Content-Length of the blob and then one line.
+        """
+        with contextlib.suppress(Unreachable, RegistryError):
+            self.read(_ERROR_LIMIT)

@@ -56,7 +56,9 @@ class RegistryServer:
         self.port: int = self._server.server_address[1]
         self.host = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self.url = f"http://{self.host}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="labrt-registry", daemon=True)
+        # It looks every 50 ms whether it is to stop: the default of half a second is felt at the end of a `with`.
+        serve = self._server.serve_forever
+        self._thread = threading.Thread(target=serve, args=(0.05,), name="labrt-registry", daemon=True)
 
     def __enter__(self) -> RegistryServer:
         self._thread.start()

@@ -129,9 +129,9 @@ class Transport:
     ) -> Response:
         """Ask until it is answered. Any status but 429 is returned, for the caller to judge.
 
-        `limit` is how many bytes the body may have, which is then read; with None only an error's is: use `chunks()`
-        and `with`. `attempts` None means the transport's own. Raises Unreachable, RateLimited, and RegistryError for an
-        answer that cannot be.
+        `limit` is how many bytes the body may have, which is then read; with None it is not: use `chunks()` and `with`.
+        Of a status of 400 and more it is read anyway, as far as it goes. `attempts` None means the transport's own.
+        Raises Unreachable, RateLimited, and RegistryError for an answer that cannot be.
         """
         attempts = attempts or self.attempts
         asked = f"{method} {urls.public(url)}"
@@ -140,8 +140,10 @@ class Transport:
             try:
                 response = self._follow(method, url, dict(headers or {}), authorization, form)
                 if response.status not in _RETRIED or (last and response.status != 429):
-                    if limit is not None or response.status >= 400:
-                        response.read(limit or BODY_LIMIT)
+                    if response.status >= 400:
+                        response.read_error()
+                    elif limit is not None:
+                        response.read(limit)
                     return response
                 with response:
                     pause, reason = self._judge(response, attempt, last)

@@ -21,6 +21,7 @@ from labrt.registry.events import Event, Waiting
 TAG = "1.38.0-glibc"
 AMD64 = "sha256:1cfa4e2b09e127b9c4ed43578d3f3c18e7d44ea47b9ea98475c0cbe9086525f8"
 ARM64 = "sha256:8f2ffdcb46f1b83e46665954ec130e497b979db766854f79ca9eee43242b7e4c"
+USERS = {"learner": "a-password-that-is-secret"}
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -87,6 +88,28 @@ def distribution(busybox: Layout, tmp_path_factory: pytest.TempPathFactory) -> I
     with real.docker_registry(tmp_path_factory.mktemp("registry")) as host:
         push(busybox, host, "--dest-tls-verify=false")
         yield host
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    return real.certificate(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def signed_registry(
+    busybox: Layout, authority: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, real.JwtServer]]:
+    real.need("docker-registry", "skopeo", "openssl")
+    root, cert, key = authority
+    where = tmp_path_factory.mktemp("registry")
+    tls = {"tls": {"certificate": str(cert), "key": str(key)}}
+    with (
+        real.JwtServer(cert, key, USERS) as tokens,
+        real.docker_registry(where, tls, real.token_auth(tokens, root)) as host,
+    ):
+        user = ":".join(*USERS.items())
+        push(busybox, host, f"--dest-creds={user}", f"--dest-cert-dir={root.parent}")
+        yield host, tokens
 
 
 def push(layout: Layout, host: str, *options: str) -> None:

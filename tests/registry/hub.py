@@ -205,7 +205,7 @@ class Front(RegistryServer):
 
     def answer(self, request: Request) -> Answer:
         self.seen.append(request)
-        if self.refusals:
+        if self.refusals and request.path != "/v2/":  # not what only asks whether we speak TLS
             status, headers = self.refusals.popleft()
             return Answer(status, dict(headers), b"slow down" if status == 429 else b"")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -228,7 +228,8 @@ class Front(RegistryServer):
             answer = Answer(200, {"Content-Type": media_type}, raw)
         if request.method == "GET" and answer.status == 200:
             self.remaining -= 1
-        answer.headers |= {"ratelimit-limit": "100;w=21600", "ratelimit-remaining": f"{self.remaining};w=21600"}
+        answer.headers["ratelimit-limit"] = "100;w=21600"
+        answer.headers["ratelimit-remaining"] = f"{self.remaining};w=21600"
         return answer
 
     def _scope(self, request: Request) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import real
-from conftest import AMD64, TAG, platform, push, signed_in
+from conftest import AMD64, TAG, USERS, platform, push, signed_in
 
 from labrt.errors import Unauthorized, Unreachable
 from labrt.image.layout import Layout
@@ -17,40 +17,15 @@ from labrt.registry.events import Event, Exchange, TokenGranted
 
 pytestmark = pytest.mark.oracle
 
-USERS = {"learner": "a-password-that-is-secret"}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    return real.certificate(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="module")
-def registry(
-    busybox: Layout, authority: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, real.JwtServer]]:
-    real.need("docker-registry", "skopeo", "openssl")
-    root, cert, key = authority
-    where = tmp_path_factory.mktemp("registry")
-    tls = {"tls": {"certificate": str(cert), "key": str(key)}}
-    with (
-        real.JwtServer(cert, key, USERS) as tokens,
-        real.docker_registry(where, tls, real.token_auth(tokens, root)) as host,
-    ):
-        user = ":".join(*USERS.items())
-        push(busybox, host, f"--dest-creds={user}", f"--dest-cert-dir={root.parent}")
-        yield host, tokens
-
-
 @pytest.fixture(autouse=True)
 def trust(authority: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority[0]))
 
 
 def test_anybody_pulls_with_a_token(
-    registry: tuple[str, real.JwtServer], client: Client, store: Layout, events: list[Event]
+    signed_registry: tuple[str, real.JwtServer], client: Client, store: Layout, events: list[Event]
 ) -> None:
-    host, tokens = registry
+    host, tokens = signed_registry
     before = len(tokens.seen)
     challenge = client.challenge(host)
     assert isinstance(challenge, Challenge)
@@ -62,8 +37,8 @@ def test_anybody_pulls_with_a_token(
     assert all(event.url.startswith("https:") for event in events if isinstance(event, Exchange) and event.signed)
 
 
-def test_a_user_signs_in(registry: tuple[str, real.JwtServer], store: Layout) -> None:
-    host, tokens = registry
+def test_a_user_signs_in(signed_registry: tuple[str, real.JwtServer], store: Layout) -> None:
+    host, tokens = signed_registry
     seen: list[Event] = []
     config = signed_in(host, "learner", USERS["learner"])
     with Client(config=config, on_event=seen.append) as client:
@@ -74,8 +49,8 @@ def test_a_user_signs_in(registry: tuple[str, real.JwtServer], store: Layout) ->
     assert not any(secret in shown for secret in (*tokens.tokens, *USERS.values()))
 
 
-def test_a_wrong_password(registry: tuple[str, real.JwtServer], store: Layout) -> None:
-    host, _ = registry
+def test_a_wrong_password(signed_registry: tuple[str, real.JwtServer], store: Layout) -> None:
+    host, _ = signed_registry
     with (
         Client(config=signed_in(host, "learner", "a-wrong-guess")) as client,
         pytest.raises(Unauthorized, match="does not accept the sign-in of 'learner'") as caught,
@@ -86,11 +61,11 @@ def test_a_wrong_password(registry: tuple[str, real.JwtServer], store: Layout) -
 
 
 def test_a_certificate_that_nobody_signed_for_us(
-    registry: tuple[str, real.JwtServer], client: Client, monkeypatch: pytest.MonkeyPatch, waits: Callable
+    signed_registry: tuple[str, real.JwtServer], client: Client, monkeypatch: pytest.MonkeyPatch, waits: Callable
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(Unreachable, match="TLS: .*REQUESTS_CA_BUNDLE"):
-        client.manifest(f"{registry[0]}/library/busybox:{TAG}")
+        client.manifest(f"{signed_registry[0]}/library/busybox:{TAG}")
     assert waits() == [], "trying again does not mend a certificate"
 
 
