@@ -96,13 +96,13 @@ class ImageConfig:
     def command(self, args: Sequence[str] = (), entrypoint: Sequence[str] | None = None) -> tuple[str, ...]:
         """Merge ENTRYPOINT and CMD with what the user gave. Raises InvalidInput when nothing is left to run.
 
-        `args` replace CMD. An `entrypoint` (an empty one too) replaces ENTRYPOINT and drops the image's CMD, which
-        was written for the other program. None means: the image's own.
+        `args` replace CMD. An `entrypoint` replaces ENTRYPOINT and drops the image's CMD, which was written for the
+        other program; [""], as `--entrypoint ""` sends it, is none at all. An empty list, which only the API can send,
+        takes ENTRYPOINT away and leaves CMD. None means: the image's own.
         """
-        if entrypoint is None:
-            merged = (*self.entrypoint, *(args or self.cmd))
-        else:
-            merged = (*(part for part in entrypoint if part), *args)
+        program = self.entrypoint if entrypoint is None else tuple(entrypoint)
+        replaced = bool(entrypoint)
+        merged = (*(() if program == ("",) else program), *(args or (() if replaced else self.cmd)))
         if not merged:
             raise InvalidInput("no command: the image names none and none was given", remedy="add a command, like sh")
         return merged

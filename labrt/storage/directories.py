@@ -258,7 +258,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def is_host_root() -> bool:
-    """Whether this is root in the first user namespace: elsewhere root may not make devices nor trusted.* attributes."""
+    """Whether this is root in the first user namespace: other roots may make no devices and no trusted.* attributes."""
     if os.geteuid() != 0:
         return False
     with contextlib.suppress(OSError), open("/proc/self/uid_map") as file:
