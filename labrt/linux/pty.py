@@ -12,6 +12,7 @@ descriptors are close-on-exec. See pty(7), pts(4), ioctl_tty(2), termios(3), uni
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
@@ -196,10 +197,16 @@ def send_fd(over: socket.socket, fd: int, name: str = "") -> None:
 
 def receive_fd(over: socket.socket) -> tuple[int, str]:
     """Receive one descriptor and the name that came with it. Raises NotFound when something else came, or nothing."""
+    fds = array.array("i")
+    room = socket.CMSG_SPACE(8 * fds.itemsize)
     try:
-        message, fds, flags, _ = socket.recv_fds(over, 4096, 8, socket.MSG_CMSG_CLOEXEC)
+        # Not socket.recv_fds: it forgets its flags, and a child made by another thread would inherit the descriptor.
+        message, ancillary, flags, _ = over.recvmsg(4096, room, socket.MSG_CMSG_CLOEXEC)
     except OSError as error:
         raise kernel_error("recvmsg(SCM_RIGHTS)", error.errno or 0) from error
+    for level, kind, raw_fds in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(raw_fds[: len(raw_fds) // fds.itemsize * fds.itemsize])
     if len(fds) == 1 and not flags & socket.MSG_CTRUNC:
         return fds[0], message.rstrip(b"\0").decode(errors="replace")
     for fd in fds:

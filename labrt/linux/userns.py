@@ -202,7 +202,7 @@ def _write_text(pid: int, name: str, text: str, maps: Sequence[IdMap] = ()) -> N
 
 
 _OTHERS = {
-    errno.EACCES: "the process belongs to another user",
+    errno.EACCES: "the process is another user's, or has changed its user and is not dumpable: see PR_SET_DUMPABLE",
     errno.ENOENT: "the process has ended",
 }
 

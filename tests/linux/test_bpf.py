@@ -24,7 +24,13 @@ PROGRAM = b"".join([
 
 @pytest.mark.parametrize(
     ("number", "args", "expected"),
-    [(5, [0, 0x10], "ERRNO 1"), (5, [0, 0x20], "ERRNO 1"), (5, [0, 0x40], "ALLOW"), (5, [0x10], "ALLOW"), (4, [0, 0x10], "ALLOW")],
+    [
+        (5, [0, 0x10], "ERRNO 1"),
+        (5, [0, 0x20], "ERRNO 1"),
+        (5, [0, 0x40], "ALLOW"),
+        (5, [0x10], "ALLOW"),
+        (4, [0, 0x10], "ALLOW"),
+    ],
 )
 def test_a_program_worked_by_hand(number: int, args: list[int], expected: str) -> None:
     assert bpf.verdict(bpf.decide(PROGRAM, X86_64, number, args)) == expected
@@ -32,7 +38,8 @@ def test_a_program_worked_by_hand(number: int, args: list[int], expected: str) -
 
 def test_the_architecture_and_both_halves_of_an_argument_are_seen() -> None:
     def load(offset: int) -> bytes:
-        return bpf.statement(bpf.LD, offset) + bpf.jump(bpf.JEQ, 0xABCD, 0, 1) + bpf.statement(bpf.RET, 0) + bpf.statement(bpf.RET, ALLOW)
+        test = bpf.statement(bpf.LD, offset) + bpf.jump(bpf.JEQ, 0xABCD, 0, 1)
+        return test + bpf.statement(bpf.RET, 0) + bpf.statement(bpf.RET, ALLOW)
 
     assert bpf.decide(load(bpf.ARCH), 0xABCD, 0) == 0
     assert bpf.decide(load(bpf.ARGS + 5 * 8), 0, 0, [0] * 5 + [0xABCD]) == 0
@@ -60,7 +67,8 @@ def test_what_is_no_program(program: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "program", [bpf.statement(bpf.LD, bpf.NR), bpf.jump(bpf.JA, 5, 0, 0), bpf.statement(0x87, 0), bpf.statement(bpf.LD, 62)]
+    "program",
+    [bpf.statement(bpf.LD, bpf.NR), bpf.jump(bpf.JA, 5, 0, 0), bpf.statement(0x87, 0), bpf.statement(bpf.LD, 62)],
 )
 def test_a_program_that_the_kernel_would_refuse(program: bytes) -> None:
     with pytest.raises(InvalidInput):

@@ -131,8 +131,9 @@ def test_it_shows_itself() -> None:
 
 def test_our_own_sets_are_those_of_proc() -> None:
     lines, sets = procfs.status(), capabilities.of()
-    names = {"bounding": "CapBnd", "effective": "CapEff", "permitted": "CapPrm", "inheritable": "CapInh", "ambient": "CapAmb"}
-    assert {name: f"{getattr(sets, name):016x}" for name in names} == {name: lines[key] for name, key in names.items()}
+    keys = "CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"
+    assert [f"{caps:016x}" for caps in sets] == [lines[key] for key in keys]
+    assert sets._fields == ("bounding", "effective", "permitted", "inheritable", "ambient")
     assert capabilities.bounding() == sets.bounding
 
 
@@ -250,8 +251,8 @@ def test_failures_name_the_call_and_the_remedy(step: str) -> None:
         return "nothing raised"
 
     message = process.run_in_child(look)
-    expected = {"limit_bounding": "PR_CAPBSET_DROP, CAP_", "set_current": "permitted=CAP_KILL", "set_ambient": "prctl(47, 2"}
-    assert expected[step] in message and "EPERM" in message
+    calls = {"limit_bounding": "PR_CAPBSET_DROP, CAP_", "set_current": "permitted=CAP_KILL", "set_ambient": "prctl(47"}
+    assert calls[step] in message and "EPERM" in message
 
 
 @pytest.mark.root
