@@ -77,7 +77,8 @@ def entries(directory: str | None = None) -> list[Entry]:
             file = os.path.join(directory, name)
             if name.startswith("."):
                 continue
-            with contextlib.suppress(FileNotFoundError), open(file) as stream:
+            # Gone by now, or not one of ours: the lab's ledger shows the latter, here they must not be in the way.
+            with contextlib.suppress(FileNotFoundError, ValueError, TypeError), open(file) as stream:
                 found.append(Entry(file=file, **json.load(stream)))
     return found
 

@@ -39,6 +39,7 @@ _NUMBERS = {
     "fsconfig": 431,
     "fsmount": 432,
     "clone3": 435,
+    "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
 }
@@ -225,6 +226,14 @@ def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
     attr = struct.pack(layout, *map(packed, fields))
     union = ctypes.create_string_buffer(attr, len(attr))
     return _syscall("bpf", cmd, union, len(attr), shown=[cmd, *fields])
+
+
+CLOSE_RANGE_CLOEXEC = 4
+
+
+def close_range(first: int, last: int, flags: int = 0) -> None:
+    """Close the descriptors `first` to `last`; with CLOSE_RANGE_CLOEXEC at the next execve only. See close_range(2)."""
+    _syscall("close_range", first, last, flags, shown=[first, last, flags])
 
 
 # Mounts ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,321 @@
+"""A container's root, as a plan: a list of operations that can be read before they are done.
+
+    >>> plan = rootfs.plan("/srv/root", mounts=rootfs.DEFAULT_MOUNTS, masked=rootfs.MASKED, readonly=rootfs.READONLY)
+    >>> for step in plan: print(step)
+    all mounts here become rslave: nothing that is mounted from here on shows on the host
+    bind /srv/root on / (rbind)
+    proc on /proc (nosuid,noexec,nodev)
+    …
+    pivot_root into /srv/root; the old root goes out of sight
+    >>> rootfs.execute(plan)
+
+Execute it only in a mount namespace of its own. Everything below the new root may be hostile, so no operation follows a
+path in it by name: see mounts.open_in_root. The last operation is the pivot: whatever needs the old root comes before.
+
+Interface: `plan`, `execute`, the operations, and the defaults that the OCI runtime-spec (config-linux.md, "Default
+Filesystems", "Default Devices") and Docker give every container. See pivot_root(2), mknod(2); notebooks 02 and 04.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from labrt.errors import InvalidConfig
+from labrt.linux import mounts, syscalls
+from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE
+from labrt.linux.mounts import Mount
+
+DEFAULT_MOUNTS = (
+    Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
+    Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    # newinstance: terminals of the host and of other containers are not among its own.
+    Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
+    Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "relatime", "ro")),
+    Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
+    Mount("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
+)
+
+# /proc and /sys say more of the host than a container should know, and take orders that it should not give.
+MASKED = (
+    "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+)  # fmt: skip
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+class Operation(Protocol):
+    """One step: `str()` says what it will do, `execute` does it."""
+
+    def execute(self) -> None:
+        """Do it, in the mount namespace of the caller."""
+        ...
+
+
+class Propagate(NamedTuple):
+    """Set the propagation of every mount of this namespace. Without, an unmount in here could show on the host."""
+
+    word: str
+
+    def execute(self) -> None:
+        """See mount_namespaces(7)."""
+        mounts.set_propagation("/", self.word)
+
+    def __str__(self) -> str:
+        return f"all mounts here become {self.word}: nothing that is mounted from here on shows on the host"
+
+
+class Attach(NamedTuple):
+    """Make one mount below the new root."""
+
+    root: str
+    mount: Mount
+
+    def execute(self) -> None:
+        """See Mount.attach."""
+        self.mount.attach(self.root)
+
+    def __str__(self) -> str:
+        return str(self.mount)
+
+
+class Device(NamedTuple):
+    """Make a device node, or show the host's where the kernel lets nobody make one (in a user namespace)."""
+
+    root: str
+    path: str
+    kind: str  # "c" or "b"
+    major: int
+    minor: int
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+    def execute(self) -> None:
+        """See mknod(2). The umask must be 0, or the mode is not the one that was asked for."""
+        parent, name = os.path.split(self.path)
+        above = mounts.open_in_root(self.root, parent, create="directory")
+        try:
+            kind = stat.S_IFBLK if self.kind == "b" else stat.S_IFCHR
+            with contextlib.suppress(FileExistsError):
+                os.mknod(name, kind | self.mode, os.makedev(self.major, self.minor), dir_fd=above)
+                os.chown(name, self.uid, self.gid, dir_fd=above, follow_symlinks=False)
+        except PermissionError:
+            Mount(self.path, "bind", self.path, ("bind",)).attach(self.root)
+        finally:
+            os.close(above)
+
+    def __str__(self) -> str:
+        return f"device {self.path} ({self.kind} {self.major}:{self.minor}, mode {self.mode:o})"
+
+
+class Link(NamedTuple):
+    """Make a symbolic link; what is there already stays."""
+
+    root: str
+    path: str
+    target: str
+
+    def execute(self) -> None:
+        """See symlink(2)."""
+        parent, name = os.path.split(self.path)
+        above = mounts.open_in_root(self.root, parent, create="directory")
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.symlink(self.target, name, dir_fd=above)
+        finally:
+            os.close(above)
+
+    def __str__(self) -> str:
+        return f"link {self.path} to {self.target}"
+
+
+class Mask(NamedTuple):
+    """Hide a path: /dev/null over a file, an empty read-only directory over a directory. What is not there stays so.
+
+    The /dev/null is the host's: one from the image could be anything.
+    """
+
+    root: str
+    path: str
+
+    def execute(self) -> None:
+        """See the OCI runtime-spec, config-linux.md, "Masked Paths"."""
+        kind = _kind(self.root, self.path)
+        if kind == "directory":
+            Mount(self.path, "tmpfs", "tmpfs", ("ro", "nosuid", "nodev", "noexec", "size=0k")).attach(self.root)
+        elif kind == "file":
+            Mount(self.path, "bind", "/dev/null", ("bind",)).attach(self.root)
+
+    def __str__(self) -> str:
+        return f"hide {self.path}"
+
+
+class MakeReadOnly(NamedTuple):
+    """Bind a path, with all mounts below, onto itself, read-only. What is not there stays so."""
+
+    root: str
+    path: str
+
+    def execute(self) -> None:
+        """See the OCI runtime-spec, config-linux.md, "Readonly Paths"; mount_setattr(2)."""
+        if _kind(self.root, self.path) is None:
+            return
+        target = mounts.open_in_root(self.root, self.path)
+        try:
+            flags = OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.RECURSIVE | AT.EMPTY_PATH
+            tree = syscalls.open_tree(target, "", flags)
+            try:
+                how = AT.EMPTY_PATH | AT.RECURSIVE
+                syscalls.mount_setattr(tree, "", how, attr_set=MOUNT_ATTR.RDONLY)
+                syscalls.move_mount(tree, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+            finally:
+                os.close(tree)
+        finally:
+            os.close(target)
+
+    def __str__(self) -> str:
+        return f"make {self.path} read-only"
+
+
+class SealMount(NamedTuple):
+    """Take the right to write away from one mount; those on top of it (/dev, volumes, …) keep theirs."""
+
+    root: str
+    path: str
+
+    def execute(self) -> None:
+        """See mount_setattr(2)."""
+        target = mounts.open_in_root(self.root, self.path)
+        try:
+            syscalls.mount_setattr(target, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
+        finally:
+            os.close(target)
+
+    def __str__(self) -> str:
+        return f"make the mount at {self.path} read-only"
+
+
+class PivotRoot(NamedTuple):
+    """Swap the roots: what was / is out of reach, also for root, unlike after chroot(2)."""
+
+    root: str
+
+    def execute(self) -> None:
+        """With "." twice the old root comes to lie on top of the new one, and is taken off. See pivot_root(2), NOTES."""
+        os.chdir(self.root)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount2(".", MNT.DETACH)
+        os.chdir("/")
+
+    def __str__(self) -> str:
+        return f"pivot_root into {self.root}; the old root goes out of sight"
+
+
+Plan = list[Operation]
+
+
+def _kind(root: str, path: str) -> str | None:
+    try:
+        fd = mounts.open_in_root(root, path)
+    except OSError:
+        return None
+    try:
+        return "directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
+    finally:
+        os.close(fd)
+
+
+def default_devices(root: str) -> Plan:
+    """The devices and links that every container has: OCI runtime-spec, config-linux.md, "Default Devices"."""
+    numbers = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+    links = {
+        "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
+        "ptmx": "pts/ptmx", "core": "/proc/kcore",
+    }  # fmt: skip
+    return [
+        *(Device(root, f"/dev/{name}", "c", major, minor) for name, (major, minor) in numbers.items()),
+        *(Link(root, f"/dev/{name}", target) for name, target in links.items()),
+    ]
+
+
+def cgroup_mounts(mount: Mount) -> list[Mount]:
+    """Write out a mount of type "cgroup": one cgroup2 on a v2 machine; on v1 a tmpfs with one mount per tree in it.
+
+    To be executed in the container's own cgroup namespace, which makes the container's cgroup the root of each.
+    """
+    from labrt.linux import cgroups
+
+    trees = cgroups.detect().trees
+    if all(tree.version == 2 for tree in trees):
+        return [mount._replace(type="cgroup2")]
+    inside = []
+    for tree in trees:
+        name = os.path.basename(tree.mountpoint)
+        kind = "cgroup2" if tree.version == 2 else "cgroup"
+        named = all(controller.startswith("name=") for controller in tree.controllers)
+        data = () if tree.version == 2 else (("none",) if named else ()) + tree.controllers
+        inside.append(Mount(f"{mount.destination}/{name}", kind, "cgroup", mount.options + data))
+    # Read-write until its directories are made; `plan` turns it read-only.
+    return [Mount(mount.destination, "tmpfs", "tmpfs", ("nosuid", "noexec", "nodev", "mode=755")), *inside]
+
+
+def plan(
+    root: str,
+    *,
+    root_mounts: Sequence[Mount] = (),
+    mounts: Iterable[Mount] = DEFAULT_MOUNTS,
+    devices: Iterable[Mapping[str, Any]] = (),
+    masked: Iterable[str] = MASKED,
+    readonly: Iterable[str] = READONLY,
+    read_only_root: bool = False,
+    propagation: str = "rslave",
+) -> Plan:
+    """List what makes `root`, an existing directory, a container's root.
+
+    `root_mounts` (their destination is "/") make up the root's content, in order; without any the directory itself is
+    it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices.
+    """
+    steps: Plan = [Propagate(propagation)]
+    # pivot_root wants a mount point: a plain directory is bound onto itself.
+    for mount in root_mounts or (Mount("/", "bind", root, ("rbind",)),):
+        steps.append(Attach(root, mount))
+    for mount in mounts:
+        if mount.type != "cgroup":
+            steps.append(Attach(root, mount))
+            continue
+        spread = cgroup_mounts(mount)
+        steps += [Attach(root, one) for one in spread]
+        if len(spread) > 1:
+            steps.append(SealMount(root, mount.destination))
+    steps += default_devices(root)
+    steps += [_device(root, entry) for entry in devices]
+    steps += [Mask(root, path) for path in masked]
+    steps += [MakeReadOnly(root, path) for path in readonly]
+    if read_only_root:
+        steps.append(SealMount(root, "/"))
+    steps.append(PivotRoot(root))
+    return steps
+
+
+def _device(root: str, entry: Mapping[str, Any]) -> Device:
+    kind = {"u": "c"}.get(entry["type"], entry["type"])
+    if kind not in ("c", "b"):
+        raise InvalidConfig(f"linux.devices: type {kind!r} of {entry['path']}", remedy="c, u or b")
+    mode, uid, gid = entry.get("fileMode", 0o666), entry.get("uid", 0), entry.get("gid", 0)
+    return Device(root, entry["path"], kind, entry["major"], entry["minor"], mode, uid, gid)
+
+
+def execute(plan: Plan) -> None:
+    """Do all steps, in order. What fails ends it: the mount namespace is then good for nothing but to be left."""
+    old = os.umask(0)
+    try:
+        for step in plan:
+            step.execute()
+    finally:
+        os.umask(old)

@@ -1,0 +1,242 @@
+"""A container, from its bundle to its end: the OCI runtime-spec's create, start, state, kill and delete, and exec.
+
+    container = Container(id, bundle)
+    container.create(root_mounts=[…])      built, and waiting; state "created"
+    container.start()                      its program runs; state "running"
+    container.exec(["ps"]).wait()
+    container.kill(signal.SIGTERM); container.wait()
+    container.delete()
+
+A bundle is a directory with a config.json and the directory that it names as root. `root_mounts` make up the root's
+content; init makes them in the container's own mount namespace, so that on the host nothing is mounted.
+
+See runtime.md of the OCI runtime-spec, "Lifecycle"; notebook 17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from labrt import paths
+from labrt.errors import Conflict, ContainerNotFound, LabrtError
+from labrt.linux import cgroups, process, syscalls
+from labrt.linux.mounts import Mount
+from labrt.runtime import launcher, program
+from labrt.runtime import state as states
+from labrt.runtime.attachment import Attachment
+from labrt.runtime.state import State
+
+
+class Container:
+    """A handle: it holds nothing open, and there may be several for one container, in several processes."""
+
+    def __init__(self, id: str, bundle: str | None = None, *, where: paths.Paths | None = None) -> None:
+        self.id = id
+        self.where = where or paths.default()
+        self.directory = os.path.join(self.where.containers, id)
+        self.bundle = bundle or self.directory
+        self.sockets = os.path.join(self.where.sockets, id)
+        self.log = os.path.join(self.directory, f"{id}-json.log")
+
+    @property
+    def state_file(self) -> str:
+        """Where its state is kept."""
+        return os.path.join(self.directory, "state.json")
+
+    @property
+    def state(self) -> State:
+        """Its state now. Raises ContainerNotFound before `create` and after `delete`."""
+        return states.read(self.state_file)
+
+    def config(self) -> dict[str, Any]:
+        """Read its config.json."""
+        try:
+            with open(os.path.join(self.bundle, "config.json")) as file:
+                config: dict[str, Any] = json.load(file)
+                return config
+        except FileNotFoundError:
+            raise ContainerNotFound(f"no container {self.id[:12]}", remedy="`labrt ps -a` lists them") from None
+
+    def create(
+        self,
+        *,
+        root_mounts: Sequence[Mount] = (),
+        stdin: bool = False,
+        auto_remove: bool = False,
+        after: Sequence[str] = (),
+    ) -> None:
+        """Build it up to the point where only *start* is missing.
+
+        `stdin`: its input can be given later (else it is /dev/null). `auto_remove`: nobody will ask how it ended.
+        `after` is a command that its monitor becomes at the end. Raises what went wrong; then nothing is left of it.
+        """
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        request = {
+            "op": "create",
+            "id": self.id,
+            "bundle": self.bundle,
+            "sockets": self.sockets,
+            "state": self.state_file,
+            "log": self.log,
+            "root_mounts": [mount.to_json() for mount in root_mounts],
+            "stdin": stdin,
+            "auto_remove": auto_remove,
+            "after": list(after),
+            "environment": dict(os.environ) if after else {},
+        }
+        launcher.default().call(request)
+
+    def attach(self, *, stdin: bool = False) -> Attachment:
+        """Attach to a container that is created or runs. Raises Conflict when it is neither."""
+        return Attachment(self.sockets, stdin=stdin)
+
+    def start(self) -> None:
+        """Let its program begin, and return when it runs. Raises CommandNotFound and the like when it cannot."""
+        with Attachment(self.sockets, output=False) as attached:
+            attached.start()
+            attached.wait_started()
+
+    def kill(self, sig: int = signal.SIGTERM) -> None:
+        """Signal its PID 1. Raises Conflict when there is none any more.
+
+        PID 1 is deaf to signals that it has no handler for, except SIGKILL from outside: pid_namespaces(7).
+        """
+        state = self.state
+        pidfd = process.open_pidfd(state.pid, state.starttime) if state.alive else None
+        if pidfd is None:
+            raise Conflict(f"container {self.id[:12]} is not running", remedy="`labrt ps -a` says how it ended")
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                syscalls.pidfd_send_signal(pidfd, sig)
+        finally:
+            os.close(pidfd)
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end and return its exit code (128 + signal when killed); None after `timeout` seconds."""
+        state = self.state
+        if state.status != states.STOPPED:
+            monitor = process.open_pidfd(state.monitor, state.monitor_starttime)
+            if monitor is not None:
+                try:
+                    if not process.wait_for(monitor, timeout):
+                        return None
+                finally:
+                    os.close(monitor)
+        return self.state.exit_code
+
+    def exec(
+        self,
+        args: Sequence[str],
+        *,
+        stdio: tuple[int, int, int] | None = None,
+        env: Sequence[str] = (),
+        cwd: str | None = None,
+        user: str = "",
+        console_size: tuple[int, int] | None = None,
+    ) -> Execution:
+        """Run one more program in it. `stdio` are descriptors for its 0, 1 and 2; None: a terminal of the container's.
+
+        `env` is added to the container's own; `cwd` and `user` are the container's unless given.
+        """
+        state = self.state
+        if state.status != states.RUNNING:
+            remedy = f"`labrt start {self.id[:12]}` starts it"
+            raise Conflict(f"container {self.id[:12]} is not running, it is {state.status}", remedy=remedy)
+        config = self.config()
+        request = {
+            "op": "exec",
+            "pid": state.pid,
+            "cgroup": state.cgroup,
+            "process": _process_section(config["process"], args, env, cwd),
+            "seccomp": config["linux"].get("seccomp"),
+            "user": user or program.user_annotation(config),
+            "console_size": console_size,
+        }
+        pidfd = process.open_pidfd(state.pid, state.starttime)
+        if pidfd is None:
+            raise Conflict(f"container {self.id[:12]} has just ended", remedy="`labrt start` starts it again")
+        try:
+            return Execution(launcher.default().begin(request, [pidfd, *(stdio or ())]))
+        finally:
+            os.close(pidfd)
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove what `create` has made. A container that lives is a Conflict, unless `force`: then it is killed."""
+        state = self.state
+        if state.alive:
+            if not force:
+                remedy = "stop it first, or `labrt rm -f`"
+                raise Conflict(f"container {self.id[:12]} is {state.status}", remedy=remedy)
+            with contextlib.suppress(Conflict):
+                self.kill(signal.SIGKILL)
+            self.wait(10)
+        self.mend()
+        for name in ("state.json", os.path.basename(self.log)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.directory, name))
+
+    def mend(self) -> None:
+        """After the death of a monitor: kill what is left in the cgroup, remove that and the socket."""
+        state = self.state
+        if state.cgroup and not states.monitor_alive(state):
+            with contextlib.suppress(LabrtError, OSError):
+                cgroups.load(state.cgroup, parent="/").remove()
+        if not states.monitor_alive(state):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.sockets, "attach.sock"))
+                os.rmdir(self.sockets)
+
+    def __repr__(self) -> str:
+        with contextlib.suppress(ContainerNotFound):
+            return f"Container({self.id[:12]}, {self.state.status})"
+        return f"Container({self.id[:12]}, not created)"
+
+
+def _process_section(
+    base: Mapping[str, Any], args: Sequence[str], env: Sequence[str], cwd: str | None
+) -> dict[str, Any]:
+    merged = dict(entry.partition("=")[::2] for entry in [*base.get("env", ()), *env])
+    return {**base, "args": list(args), "env": [f"{k}={v}" for k, v in merged.items()], "cwd": cwd or base["cwd"]}
+
+
+class Execution:
+    """One program that was brought into a container. Close it when you no longer want to know how it ends."""
+
+    def __init__(self, answer: socket.socket) -> None:
+        self._answer = answer
+        self.exit_code: int | None = None
+        try:
+            message, fds = launcher.read_answer(answer)
+        except BaseException:
+            answer.close()
+            raise
+        self.pid: int = message["started"]
+        self.master = fds[0] if fds else None  # the terminal's; the caller closes it
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end, and return its exit code; None after `timeout` seconds."""
+        if self.exit_code is None:
+            poll = select.poll()
+            poll.register(self._answer, select.POLLIN)
+            if not poll.poll(None if timeout is None else timeout * 1000):
+                return None
+            message, _ = launcher.read_answer(self._answer)
+            self.exit_code = message["exit"]
+            self.close()
+        return self.exit_code
+
+    def fileno(self) -> int:
+        """Return a descriptor for poll and select: readable when the program has ended."""
+        return self._answer.fileno()
+
+    def close(self) -> None:
+        """Stop waiting; the program goes on."""
+        self._answer.close()

@@ -1,0 +1,166 @@
+"""Init: what a container's first process does between clone3 and execve.
+
+It is born into its namespaces, waits until the monitor has put it into its cgroup, builds its root and moves in,
+reports that it is created, waits for *start*, and becomes the container's program. Until then it speaks with the
+monitor over one socket, which execve closes: silence means success. (A FIFO would do for *start*, as in runc; but when
+the monitor dies, the socket says so, and init ends, where a FIFO would leave it waiting for ever.)
+
+    monitor ─► init   {"go": true}      the cgroup and the id maps are written
+    init ─► monitor   {"created": true} (with a terminal: and its master descriptor)
+    monitor ─► init   {"start": true}
+    init ─► monitor   {"error": …}, or the end of the stream when the program runs
+
+After the pivot nothing is imported: a module that the root offers would run with the host's power. So `seal_imports`
+empties Python's search path first; whatever is needed has been imported by then, or fails.
+
+See namespaces(7), pivot_root(2), runtime.md of the OCI runtime-spec ("Lifecycle"); notebook 06.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any, NamedTuple
+
+from labrt.linux import mounts, namespaces, network, pty, rootfs, syscalls
+from labrt.linux.flags import CLONE
+from labrt.linux.mounts import Mount
+from labrt.runtime import program, wire
+from labrt.runtime.program import Program
+
+
+class Birth(NamedTuple):
+    """All that init needs, prepared by the monitor before the clone."""
+
+    program: Program
+    plan: rootfs.Plan
+    flags: CLONE  # namespaces made by the clone
+    late: CLONE  # those that init makes itself, once it is in its cgroup
+    joined: list[tuple[str, CLONE]]  # namespaces to enter instead: (path, flag)
+    hostname: str
+    domainname: str
+    sysctls: dict[str, str]
+    oom_score: int | None
+    terminal: bool
+    console_size: tuple[int, int] | None
+    stdio: tuple[int, int, int] | None  # None: the terminal
+
+
+def run(birth: Birth, sock: socket.socket) -> None:
+    """Be init. Never returns; a failure goes to the monitor."""
+    try:
+        message, _ = wire.receive(sock)
+        if not message:
+            return  # the monitor is gone, or has given up
+        master = _build(birth)
+        wire.send(sock, {"created": True}, [master] if master is not None else [])
+        if master is not None:
+            os.close(master)
+        message, _ = wire.receive(sock)
+        if not message:
+            return
+        # What is open besides 0, 1 and 2 is ours, not the program's.
+        syscalls.close_range(3, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
+        program.become(birth.program)
+    except BaseException as error:
+        wire.send(sock, {"error": wire.error_to_json(error)})
+
+
+def _build(birth: Birth) -> int | None:
+    """Make the container around ourselves; return the terminal's master, if there is to be one."""
+    for path, flag in birth.joined:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        syscalls.setns(namespace, flag)
+        os.close(namespace)
+    if birth.late:
+        # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
+        syscalls.unshare(birth.late)
+    os.setsid()
+    if CLONE.NEWUSER in birth.flags:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    if birth.oom_score is not None:
+        _write("/proc/self/oom_score_adj", str(birth.oom_score))
+    if birth.hostname:
+        syscalls.sethostname(birth.hostname)
+    if birth.domainname:
+        syscalls.setdomainname(birth.domainname)
+    if CLONE.NEWNET in birth.flags:
+        network.loopback_up()
+    for name, value in birth.sysctls.items():
+        _write(f"/proc/sys/{name.replace('.', '/')}", value)
+    seal_imports()
+    rootfs.execute(birth.plan)
+    if birth.stdio is not None:
+        set_stdio(*birth.stdio)
+        return None
+    return open_console(birth.console_size)
+
+
+def open_console(size: tuple[int, int] | None, *, console: bool = True) -> int:
+    """Take a terminal of the container's own devpts as stdio, and as controlling terminal; return its master.
+
+    The host's terminals stay on the host. With `console` it shows as /dev/console too, as the runtime-spec wants.
+    """
+    terminal = pty.open_in("/dev/pts")
+    if size:
+        pty.set_size(terminal.master, *size)
+    if console:
+        Mount("/dev/console", "bind", f"/dev/pts/{terminal.number}", ("bind",)).attach("/")
+    pty.make_controlling(terminal.peer)
+    set_stdio(terminal.peer, terminal.peer, terminal.peer)
+    os.close(terminal.peer)
+    return terminal.master
+
+
+def set_stdio(stdin: int, stdout: int, stderr: int) -> None:
+    """Make three descriptors the standard ones; these survive execve, whatever they were before."""
+    for fd, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
+        os.dup2(fd, number, inheritable=True)
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def seal_imports() -> None:
+    """Let no import succeed any more: below the new root lies whatever the image's author put there."""
+    sys.path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path.clear()
+
+
+def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]]]:
+    """Sort linux.namespaces of a config: those of the clone, those made late, and those to join."""
+    flags, late, joined = CLONE(0), CLONE(0), []
+    for entry in config["linux"].get("namespaces") or ():
+        flag = namespaces.FLAG_OF_OCI_NAME[entry["type"]]
+        if entry.get("path"):
+            joined.append((entry["path"], flag))
+        elif flag == CLONE.NEWCGROUP:
+            late |= flag
+        else:
+            flags |= flag
+    # With a user namespace to join, that comes first: it gives the right to enter the others. See setns(2).
+    return flags, late, sorted(joined, key=lambda pair: pair[1] != CLONE.NEWUSER)
+
+
+def root_plan(config: dict[str, Any], root: str, root_mounts: list[Mount]) -> rootfs.Plan:
+    """Plan the root that a config asks for at `root`."""
+    linux = config["linux"]
+    return rootfs.plan(
+        root,
+        root_mounts=root_mounts,
+        mounts=[mounts.Mount.from_json(entry) for entry in config.get("mounts") or ()],
+        devices=linux.get("devices") or (),
+        masked=linux.get("maskedPaths") or (),
+        readonly=linux.get("readonlyPaths") or (),
+        read_only_root=bool(config["root"].get("readonly")),
+        propagation=linux.get("rootfsPropagation") or "rslave",
+    )

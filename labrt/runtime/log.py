@@ -1,0 +1,112 @@
+r"""A container's log: one JSON object a line, in Docker's json-file format, so that whatever reads Docker's reads ours.
+
+    {"log": "hello\n", "stream": "stdout", "time": "2026-11-24T05:22:13.123456789Z"}
+
+`Writer` cuts what a container writes into lines; `read` gives them back, the last ones first found from the end.
+See Docker's "JSON File logging driver".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+LONGEST = 16 * 1024  # of a line, as Docker: what is longer becomes several entries, of which only the last ends in \n
+
+
+class Entry(NamedTuple):
+    """A line, or a part of a long one. `time` is RFC 3339 with nanoseconds, in UTC."""
+
+    text: str
+    stream: str
+    time: str
+
+
+class Writer:
+    """Appends to a log file. Each stream's unfinished line is held back until it ends, is too long, or `close`."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def write(self, stream: str, data: bytes) -> None:
+        """Take what has arrived on a stream. Raises OSError when the disk is full."""
+        lines = (self._rest[stream] + data).split(b"\n")
+        self._rest[stream] = lines.pop()
+        out = [self._entry(stream, part) for line in lines for part in _parts(line + b"\n")]
+        while len(self._rest[stream]) > LONGEST:
+            out.append(self._entry(stream, self._rest[stream][:LONGEST]))
+            self._rest[stream] = self._rest[stream][LONGEST:]
+        if out:
+            _write_all(self._fd, b"".join(out))
+
+    def close(self) -> None:
+        """Write what was held back, and close."""
+        out = [self._entry(stream, rest) for stream, rest in self._rest.items() if rest]
+        try:
+            _write_all(self._fd, b"".join(out))
+        finally:
+            os.close(self._fd)
+
+    def _entry(self, stream: str, line: bytes) -> bytes:
+        text = line.decode(errors="replace")  # JSON is text: bytes that are not UTF-8 show as U+FFFD, as in Docker
+        return json.dumps({"log": text, "stream": stream, "time": _now()}, ensure_ascii=False).encode() + b"\n"
+
+
+def _parts(line: bytes) -> Iterator[bytes]:
+    for start in range(0, len(line), LONGEST):
+        yield line[start : start + LONGEST]
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _now() -> str:
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
+
+
+def parse(line: bytes) -> Entry | None:
+    """Read one line of the file; None if it is not whole (the machine crashed in the middle of it)."""
+    try:
+        value = json.loads(line)
+        return Entry(value["log"], value["stream"], value["time"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def read(path: str, *, tail: int | None = None) -> tuple[list[Entry], int]:
+    """Return the entries (the last `tail` lines of them; None: all), and the offset up to which the file was read."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0 if tail is None else _start_of_tail(file.fileno(), size, tail))
+            raw = file.read(size - file.tell())
+    except FileNotFoundError:
+        return [], 0
+    whole = raw[: raw.rfind(b"\n") + 1]  # the monitor may be in the middle of a line
+    entries = [entry for entry in map(parse, whole.splitlines()) if entry]
+    return entries, size - len(raw) + len(whole)
+
+
+def _start_of_tail(fd: int, size: int, tail: int) -> int:
+    """Find where the last `tail` lines begin, reading backwards: a long log is not read through for its end."""
+    if tail <= 0:
+        return size
+    end, seen, block = size, 0, 1 << 16
+    while end > 0:
+        start = max(0, end - block)
+        chunk = os.pread(fd, end - start, start)
+        position = len(chunk)
+        while (position := chunk.rfind(b"\n", 0, position)) >= 0:
+            seen += start + position < size - 1  # the newline that ends the file begins no line
+            if seen == tail:
+                return start + position + 1
+        end = start
+    return 0

@@ -1,0 +1,318 @@
+"""The monitor: one small process per container, from before its birth until after its death.
+
+It owns what must outlive whoever asked for the container (a command line, a notebook's kernel, a daemon): the stdio or
+the terminal, the log, the exit status. It is forked from the launcher, leads a session of its own, clones init, and
+then waits: for output, for clients on its socket, for the end of init. When that comes it writes down how, tells
+everybody, takes the cgroup down, and ends.
+
+If the monitor itself is killed, the kernel kills the container (PR_SET_PDEATHSIG), and the next command finds out.
+
+Interface: `run(request, reply)`, called by the launcher. See notebook 17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import Any
+
+from labrt.errors import Conflict, ContainerError, InvalidConfig, LabrtError
+from labrt.linux import cgroups, ledger, process, pty, syscalls, userns
+from labrt.linux.flags import CLONE
+from labrt.linux.mounts import Mount
+from labrt.runtime import config as oci
+from labrt.runtime import init, log, program, state, stdio, wire
+from labrt.runtime.state import State
+
+
+def run(request: dict[str, Any], reply: socket.socket) -> None:
+    """Be the monitor of one container. `reply` gets {"created": pid} or {"error": …}, once; then nothing any more."""
+    monitor = Monitor(request)
+    try:
+        monitor.create()
+        wire.send(reply, {"created": monitor.state.pid})
+        reply.close()
+    except BaseException as error:
+        monitor.abandon()
+        with contextlib.suppress(OSError):
+            wire.send(reply, {"error": wire.error_to_json(error)})
+        raise
+    monitor.loop()
+
+
+class Monitor:
+    """A container's keeper. The methods are called in the order in which they stand here."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.request = request
+        self.bundle: str = request["bundle"]
+        self.sockets: str = request["sockets"]
+        self.selector = selectors.DefaultSelector()
+        self.cgroup: cgroups.Cgroup | None = None
+        self.child: process.Child | None = None
+        self.listener: socket.socket | None = None
+        self.failure: LabrtError | None = None
+        self.undo = contextlib.ExitStack()
+        own = process.start_time() or 0
+        self.state = State(
+            request["id"], self.bundle, monitor=os.getpid(), monitor_starttime=own, boot=state.boot_id()
+        )  # fmt: skip
+
+    @property
+    def _child(self) -> process.Child:
+        assert self.child is not None, "there is no init yet"
+        return self.child
+
+    # Creating
+
+    def create(self) -> None:
+        """Do all up to the point where only *start* is missing. Raises whatever went wrong; then `abandon`."""
+        with open(os.path.join(self.bundle, "config.json")) as file:
+            config = json.load(file)
+        oci.validate(config)
+        self.config = config
+        entry = ledger.record("process", str(os.getpid()), starttime=str(self.state.monitor_starttime))
+        self.undo.callback(ledger.strike, entry)
+        self._save(cgroup=config["linux"].get("cgroupsPath") or "")
+        self._open_sockets()
+        self.board = stdio.Switchboard(self.selector, log.Writer(self.request["log"]), self._on_control)
+        birth, ours, theirs = self._prepare()
+        self._make_cgroup()
+        self.sync, far = wire.pair()
+        self._clone(birth, far)
+        far.close()
+        for fd in theirs:
+            os.close(fd)
+        self._admit(birth)
+        self._wire_up(ours)
+        pid = self._child.pid
+        self._save(status=state.CREATED, pid=pid, starttime=process.start_time(pid) or 0, created=time.time())
+
+    def _prepare(self) -> tuple[init.Birth, dict[int, int], list[int]]:
+        """Check and compile what init needs; make the pipes. Returns the birth, our ends by stream, and init's ends."""
+        config, spec = self.config, self.config["process"]
+        flags, late, joined = init.births(config)
+        for path, flag in [pair for pair in joined if pair[1] == CLONE.NEWPID]:
+            # Only children enter a PID namespace: so we go, and the clone follows. We ourselves stay where we are.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(fd, flag)
+            os.close(fd)
+        if spec.get("terminal"):
+            ours: dict[int, int] = {}
+            ends = None
+        else:
+            ours, ends = self._pipes()
+        size = spec.get("consoleSize")
+        birth = init.Birth(
+            program=program.prepare(spec, config["linux"].get("seccomp"), program.user_annotation(config)),
+            plan=init.root_plan(config, self._root(), list(map(Mount.from_json, self.request["root_mounts"]))),
+            flags=flags,
+            late=late,
+            joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
+            hostname=config.get("hostname") or "",
+            domainname=config.get("domainname") or "",
+            sysctls=config["linux"].get("sysctl") or {},
+            oom_score=spec.get("oomScoreAdj"),
+            terminal=bool(spec.get("terminal")),
+            console_size=(size["height"], size["width"]) if size else None,
+            stdio=ends,
+        )
+        return birth, ours, list(ends or ())
+
+    def _root(self) -> str:
+        root = os.path.join(self.bundle, self.config["root"]["path"])
+        if not os.path.isdir(root):
+            raise InvalidConfig(f"root.path: {root} is no directory", remedy="the bundle must hold it")
+        return os.path.realpath(root)
+
+    def _pipes(self) -> tuple[dict[int, int], tuple[int, int, int]]:
+        out, out_end = os.pipe2(os.O_CLOEXEC)
+        err, err_end = os.pipe2(os.O_CLOEXEC)
+        ours = {wire.STDOUT: out, wire.STDERR: err}
+        if self.request.get("stdin"):
+            in_end, ours[wire.STDIN] = os.pipe2(os.O_CLOEXEC)
+        else:
+            in_end = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        return ours, (in_end, out_end, err_end)
+
+    def _open_sockets(self) -> None:
+        os.makedirs(self.sockets, 0o700, exist_ok=True)
+        path = os.path.join(self.sockets, "attach.sock")
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # of a monitor that was killed
+        with wire.short_path(path) as short:
+            self.listener.bind(short)
+        self.listener.listen(64)
+        self.listener.setblocking(False)
+
+    def _make_cgroup(self) -> None:
+        if self.state.cgroup:
+            self.cgroup = cgroups.create(self.state.cgroup)
+            self.cgroup.apply(self.config["linux"].get("resources") or {})
+
+    def _clone(self, birth: init.Birth, far: socket.socket) -> None:
+        into = self.cgroup.open_fd() if self.cgroup else None
+        try:
+            pid, pidfd = syscalls.clone3(birth.flags, exit_signal=signal.SIGCHLD, cgroup=into)
+            if pid == 0:
+                try:
+                    self.sync.close()
+                    init.run(birth, far)
+                finally:
+                    os._exit(127)
+        finally:
+            if into is not None:
+                os.close(into)
+        self.child = process.Child(pid, pidfd)
+
+    def _admit(self, birth: init.Birth) -> None:
+        """Put init where it belongs, and let it go on."""
+        if self.cgroup:
+            self.cgroup.add(self._child.pid, cloned=True)
+        if CLONE.NEWUSER in birth.flags:
+            linux = self.config["linux"]
+            userns.write_maps(self._child.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
+        wire.send(self.sync, {"go": True})
+        answer, fds = wire.receive(self.sync)
+        if answer is None:
+            raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")
+        if "error" in answer:
+            raise wire.error_from_json(answer["error"])
+        self.master = fds[0] if fds else None
+
+    def _wire_up(self, ours: dict[int, int]) -> None:
+        """Hand all ends to the switchboard, and watch for what can happen."""
+        assert self.listener is not None
+        listener = self.listener
+        if self.master is not None:
+            self.board.add_output(self.master, wire.STDOUT)
+            self.board.set_input(self.master)
+        for stream, fd in ours.items():
+            if stream == wire.STDIN:
+                self.board.set_input(fd)
+            else:
+                self.board.add_output(fd, stream)
+        self.selector.register(listener, selectors.EVENT_READ, lambda _: self.board.accept(listener))
+        self.selector.register(self.sync, selectors.EVENT_READ, lambda _: self._on_init())
+        self.selector.register(self._child.pidfd, selectors.EVENT_READ, None)
+
+    def abandon(self) -> None:
+        """Take down what a failed `create` has made. The container is then as if it had never been asked for."""
+        if self.child:
+            self.child.kill()
+            self.child.wait()
+        if self.cgroup:
+            self.cgroup.remove()
+        self._close_sockets()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.request["state"])
+        self.undo.close()
+
+    # Running
+
+    def loop(self) -> None:
+        """Serve until init ends, then finish."""
+        while True:
+            for key, events in self.selector.select():
+                if key.fileobj == self._child.pidfd:
+                    self._finish()
+                    return
+                if key.fd in self.selector.get_map():  # an earlier event may have closed it
+                    key.data(events)
+
+    def _on_control(self, client: stdio.Client, message: dict[str, Any]) -> None:
+        if message.get("start"):
+            if self.state.status != state.CREATED:
+                error = wire.error_to_json(Conflict(f"container {self.state.id[:12]} is {self.state.status}"))
+                self.board.send(client, wire.control(failed=error))
+            else:
+                wire.send(self.sync, {"start": True})
+        if "resize" in message and self.master is not None:
+            with contextlib.suppress(LabrtError, OSError):
+                pty.set_size(self.master, *message["resize"])
+
+    def _on_init(self) -> None:
+        """Learn from init what became of *start*: silence and the end of the stream mean that the program runs."""
+        answer, _ = wire.receive(self.sync)
+        self.selector.unregister(self.sync)
+        self.sync.close()
+        if answer is not None and "error" in answer:
+            self.failure = wire.error_from_json(answer["error"])
+        elif not process.wait_for(self._child.pidfd, 0) or self._ran():
+            self._save(status=state.RUNNING, started=time.time())
+            self._tell(wire.control(started=self.state.pid))
+
+    def _ran(self) -> bool:
+        """Whether an init that has ended already had become the program: a quick one may be faster than we are."""
+        return os.waitid(os.P_PIDFD, self._child.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+    def _tell(self, data: bytes) -> None:
+        for client in list(self.board.clients):
+            self.board.send(client, data)
+
+    # Ending
+
+    def _finish(self) -> None:
+        """Write down how it ended, tell everybody, leave nothing behind."""
+        if self.sync.fileno() >= 0:
+            self._on_init()
+        exit = self._child.wait()
+        assert exit is not None
+        self.board.drain()
+        oom = self._out_of_memory()
+        if self.cgroup:
+            with contextlib.suppress(OSError, LabrtError):  # what will not go stays in the ledger, for reset
+                self.cgroup.remove()
+        code = exit.code
+        if self.failure:
+            code = exit_code_of(self.failure)
+        self._close_sockets()
+        end = {"status": state.STOPPED, "exit_code": code, "finished": time.time(), "oom_killed": oom}
+        self._save(**end, error=str(self.failure or ""), durable=not self.request.get("auto_remove"))
+        self.undo.close()
+        if self.failure:
+            self._tell(wire.control(failed=wire.error_to_json(self.failure)))
+        self._tell(wire.control(exit=code))
+        self.board.close()
+        self._after()
+
+    def _out_of_memory(self) -> bool:
+        try:
+            return bool(self.cgroup and self.cgroup.memory.events.get("oom_kill"))
+        except (OSError, LabrtError):
+            return False
+
+    def _close_sockets(self) -> None:
+        if self.listener:
+            self.listener.close()
+            self.listener = None
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self.sockets, "attach.sock"))
+                os.rmdir(self.sockets)
+
+    def _after(self) -> None:
+        """Run what the creator wanted run at the end: a detached `--rm` container is removed by it."""
+        command = self.request.get("after")
+        if command:
+            os.execve(command[0], command, self.request["environment"])
+
+    def _save(self, *, durable: bool = False, **changes: Any) -> None:
+        self.state = self.state._replace(**changes)
+        state.write(self.request["state"], self.state, durable=durable)
+
+
+def _id_maps(entries: Any) -> list[userns.IdMap]:
+    return [userns.IdMap(entry["containerID"], entry["hostID"], entry["size"]) for entry in entries or ()]
+
+
+def exit_code_of(error: LabrtError) -> int:
+    """Return the exit code of a container whose program could not be executed, as a shell gives it."""
+    from labrt.errors import CommandNotExecutable, CommandNotFound
+
+    return 127 if isinstance(error, CommandNotFound) else 126 if isinstance(error, CommandNotExecutable) else 125

@@ -1,0 +1,213 @@
+"""From a prepared child to the container's own program: user, limits, capabilities, filter, execve.
+
+    prepare(process, …)   outside, with everything at hand: check it, compile the filter, clamp the capabilities
+    become(program)       inside, the last thing a child does: it gives its power away, piece by piece, and executes
+
+`become` runs within a root that may be hostile: it imports nothing, and reads of it only /etc/passwd and /etc/group,
+with care. The order of its steps is the kernel's: each needs a power that a later one takes away.
+
+See config.md of the OCI runtime-spec, "Process"; credentials(7), capabilities(7), execve(2); notebook 18.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import resource
+import signal
+import stat
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
+from labrt.linux import capabilities, seccomp, syscalls
+from labrt.runtime.config import USER
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
+
+
+class User(NamedTuple):
+    """Who the program will be."""
+
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+class Program(NamedTuple):
+    """A process section of config.json, checked and ready."""
+
+    args: list[str]
+    env: dict[str, str]
+    cwd: str
+    user: User
+    user_name: str  # as typed: "redis", "1000:staff"; looked up inside. Empty: `user` holds.
+    umask: int
+    capabilities: capabilities.Capabilities
+    no_new_privileges: bool
+    rlimits: list[tuple[int, int, int]]
+    filter: bytes
+    filter_flags: int
+    warnings: list[str]
+
+
+def prepare(process: Mapping[str, Any], seccomp_profile: Mapping[str, Any] | None, user_name: str = "") -> Program:
+    """Check a process section and make of it what `become` needs. Raises InvalidConfig that names the field."""
+    user = process.get("user") or {}
+    groups = tuple(user.get("additionalGids") or ())
+    caps, clamped = capabilities.granted(capabilities.Capabilities.from_oci(process.get("capabilities") or {}))
+    warnings = [f"cannot grant {name}: this machine does not give it to us" for name in capabilities.names(clamped)]
+    return Program(
+        args=list(process["args"]),
+        env=dict(entry.partition("=")[::2] for entry in process.get("env") or ()),
+        cwd=process["cwd"],
+        user=User(user.get("uid", 0), user.get("gid", 0), groups),
+        user_name=user_name,
+        umask=user.get("umask", 0o022),
+        capabilities=caps,
+        no_new_privileges=bool(process.get("noNewPrivileges")),
+        rlimits=[_rlimit(entry, warnings) for entry in process.get("rlimits") or ()],
+        filter=seccomp.compile(dict(seccomp_profile)) if seccomp_profile else b"",
+        filter_flags=seccomp.flags(dict(seccomp_profile)) if seccomp_profile else 0,
+        warnings=warnings,
+    )
+
+
+def user_annotation(config: Mapping[str, Any]) -> str:
+    """Return `docker run --user` as it was typed, or an empty string."""
+    return str((config.get("annotations") or {}).get(USER, ""))
+
+
+def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, int]:
+    number = getattr(resource, str(entry.get("type")), None)
+    if number is None or not str(entry.get("type")).startswith("RLIMIT_"):
+        raise InvalidConfig(f"process.rlimits: no limit is called {entry.get('type')!r}", remedy="see getrlimit(2)")
+    soft, hard = entry["soft"], entry["hard"]
+    if soft > hard:
+        raise InvalidConfig(f"process.rlimits: {entry['type']}: soft {soft} is above hard {hard}", remedy="lower it")
+    ours = resource.getrlimit(number)[1]
+    may_raise = capabilities.CAP.SYS_RESOURCE in capabilities.bounding()
+    if ours != resource.RLIM_INFINITY and hard > ours and not may_raise:
+        warnings.append(f"{entry['type']} is {ours}, not {hard}: raising it needs CAP_SYS_RESOURCE")
+        soft, hard = min(soft, ours), ours
+    return number, soft, hard
+
+
+def become(program: Program, *, home_of: str = "/etc/passwd") -> None:
+    """Give everything away and execute. Returns never; raises ContainerError, CommandNotFound, …, if it cannot."""
+    user = find_user(program.user_name) if program.user_name else program.user
+    env = {"HOME": user.home, **program.env} if program.user_name else program.env
+    # Root's keys, those of the host's session among them, are not the container's. ENOSYS where there are no keyrings.
+    with contextlib.suppress(OSError):
+        syscalls.keyctl(KEYCTL_JOIN_SESSION_KEYRING, "labrt")
+    for number, soft, hard in program.rlimits:
+        resource.setrlimit(number, (soft, hard))
+    _enter_directory(program.cwd, user)
+    if program.filter and not program.no_new_privileges:
+        # It takes CAP_SYS_ADMIN or no_new_privs to install a filter, and the former goes next.
+        seccomp.install(program.filter, program.filter_flags)
+    capabilities.apply(program.capabilities, change_user=lambda: _change_user(user))
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
+    os.umask(program.umask)
+    if program.no_new_privileges:
+        capabilities.no_new_privileges()
+        if program.filter:
+            seccomp.install(program.filter, program.filter_flags)
+    _default_signals()
+    _execute(program.args, env)
+
+
+def _change_user(user: User) -> None:
+    with contextlib.suppress(PermissionError):  # a user namespace may forbid it: user_namespaces(7), setgroups
+        os.setgroups(user.groups)
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+
+
+def _enter_directory(path: str, user: User) -> None:
+    try:
+        os.chdir(path)
+    except FileNotFoundError:
+        # As Docker: a working directory that is not in the image is made.
+        os.makedirs(path, 0o755, exist_ok=True)
+        os.chown(path, user.uid, user.gid)
+        os.chdir(path)
+    except OSError as error:
+        remedy = "choose another with --workdir"
+        raise ContainerError(f"cannot start in {path}: {error.strerror}", remedy=remedy) from error
+
+
+def _default_signals() -> None:
+    """Python ignores SIGPIPE and SIGXFSZ, and whoever started us may ignore others; a program expects the defaults."""
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        with contextlib.suppress(OSError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _execute(args: list[str], env: dict[str, str]) -> None:
+    """Look the command up in the container's own PATH, as sh would, and become it."""
+    name = args[0]
+    if "/" in name:
+        candidates = [name]
+    else:
+        candidates = [os.path.join(directory or ".", name) for directory in env.get("PATH", "/bin:/usr/bin").split(":")]
+    denied = ""
+    for path in candidates:
+        try:
+            os.execve(path, args, env)
+        except (FileNotFoundError, NotADirectoryError):
+            if "/" in name and os.path.lexists(path):
+                raise CommandNotFound(f"exec: {path}: its interpreter is not in the image") from None
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.ENOEXEC, errno.EPERM, errno.EISDIR):
+                raise CommandNotExecutable(f"exec: {path}: {error.strerror}") from error
+            denied = denied or f"exec: {path}: {error.strerror}"
+    if denied:
+        raise CommandNotExecutable(denied, remedy="is it a program for this machine, with the x bit set?")
+    where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
+    raise CommandNotFound(f"exec: {name!r}: {where}", remedy="is it in the image? `labrt run IMAGE sh` lets you look")
+
+
+# Users ----------------------------------------------------------------------------------------------------------------
+
+
+def find_user(text: str) -> User:
+    """Turn `--user` into ids as Docker does: name or number, then perhaps a colon and a group's name or number.
+
+    Names are looked up in this root's /etc/passwd and /etc/group. A number needs no entry; its group is then 0.
+    """
+    who, _, group = text.partition(":")
+    users = _table("/etc/passwd", 7)
+    entry = next((row for row in users if row[0] == who or (who.isdigit() and row[2] == who)), None)
+    if entry is None and not who.isdigit() and who:
+        raise ContainerError(f"no user {who!r} in the image's /etc/passwd", remedy="give its number: --user 1000")
+    uid = int(entry[2]) if entry else int(who or 0)
+    gid, home, name = (int(entry[3]), entry[5] or "/", entry[0]) if entry else (0, "/", "")
+    groups = _table("/etc/group", 4)
+    if group:
+        found = next((row for row in groups if row[0] == group), None)
+        if found is None and not group.isdigit():
+            raise ContainerError(f"no group {group!r} in the image's /etc/group", remedy="give its number")
+        return User(uid, int(found[2]) if found else int(group), (), home)
+    more = tuple(int(row[2]) for row in groups if name and name in row[3].split(","))
+    return User(uid, gid, more, home)
+
+
+def _table(path: str, columns: int) -> list[list[str]]:
+    """Read passwd(5) or group(5). The file is the image's: it may be a FIFO, endless or rubbish."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return []
+        text = os.read(fd, 1 << 20).decode(errors="replace")
+    finally:
+        os.close(fd)
+    rows = [line.split(":") for line in text.splitlines()]
+    return [row for row in rows if len(row) >= columns and row[2].isdigit() and (columns < 7 or row[3].isdigit())]
