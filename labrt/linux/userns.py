@@ -197,21 +197,18 @@ def _write_text(pid: int, name: str, text: str, maps: Sequence[IdMap] = ()) -> N
     except OSError as error:
         remedy = ""
         with contextlib.suppress(LabrtError):  # the process may have ended, or hide from us
-            remedy = _broken_rule(pid, name, maps) if error.errno == errno.EPERM else _OTHERS.get(error.errno or 0, "")
+            ended = error.errno in (errno.ENOENT, errno.ESRCH)
+            remedy = "the process has ended" if ended else _broken_rule(pid, name, maps, error.errno or 0)
         raise kernel_error(f"write({path!r}, {text!r})", error.errno or 0, remedy=remedy) from error
 
 
-_OTHERS = {
-    errno.EACCES: "the process is another user's, or has changed its user and is not dumpable: see PR_SET_DUMPABLE",
-    errno.ENOENT: "the process has ended",
-}
-
-
-def _broken_rule(pid: int, name: str, maps: Sequence[IdMap]) -> str:
-    """Which of the rules of user_namespaces(7) makes the kernel say EPERM: it says no more than that."""
+def _broken_rule(pid: int, name: str, maps: Sequence[IdMap], code: int) -> str:
+    """Which of the rules of user_namespaces(7) makes the kernel say EPERM or EACCES: it says no more than that."""
     kind, own = ("gid", os.getegid()) if name == "gid_map" else ("uid", os.geteuid())
-    if procfs.namespaces(pid)["user"] == procfs.namespaces()["user"]:
+    if _in_our_own(pid):
         return f"process {pid} is in our own user namespace: only one that was just made takes maps"
+    if code == errno.EACCES:
+        return "the process is another user's, or has changed its user and is not dumpable: see PR_SET_DUMPABLE"
     if name != "setgroups" and procfs.read(pid, name):
         return "the map is written already, and that can be done only once"
     if name == "setgroups":
@@ -227,6 +224,13 @@ def _broken_rule(pid: int, name: str, maps: Sequence[IdMap]) -> str:
     if not _only(maps, own) and not _privileged():
         return f"without CAP_SET{kind.upper()} only our own {kind} {own} can be mapped, in one line"
     return f"who maps must be in the parent user namespace and have the {kind} of who made the new one"
+
+
+def _in_our_own(pid: int) -> bool:
+    try:
+        return procfs.namespaces(pid)["user"] == procfs.namespaces()["user"]
+    except PermissionError:  # it hides from us; our own processes do not
+        return False
 
 
 def _covered(ours: Sequence[IdMap], line: IdMap) -> bool:
