@@ -88,12 +88,18 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
-def open_session(connections: Connections, user_agent: str) -> requests.Session:
-    """A session without the three habits of requests that a registry's client must not have.
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """No redirect is seen here: requests would read its body, however long, also unfollowed."""
+        return None
 
-    No Authorization out of ~/.netrc (it would replace ours), no cookies, no retries of its own.
+
+def open_session(connections: Connections, user_agent: str) -> requests.Session:
+    """A session without the habits of requests that a registry's client must not have.
+
+    No Authorization out of ~/.netrc (it would replace ours), no cookies, no redirects and no retries of its own.
     """
-    session = requests.Session()
+    session = _Session()
     session.headers["User-Agent"] = user_agent
     session.auth = lambda request: request  # any auth at all keeps requests from reading ~/.netrc
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -162,6 +162,6 @@ def _ask_helper(name: str, server: str) -> Credentials | None:
     try:
         answer = json.loads(done.stdout)
         username, secret = str(answer["Username"]), Secret(str(answer["Secret"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise NotSupported(f"{program} answered something else than credentials") from None
     return Credentials(username, secret, identity=username == "<token>")
