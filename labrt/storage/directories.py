@@ -4,9 +4,8 @@
     containers/<id>/         one per container: container.json with its layers, and what the driver puts there
     building/                layers being unpacked, and whatever is being deleted
 
-A layer is unpacked in `building/<hex>`, and a rename makes it a layer. The directory there is locked with flock(2)
-meanwhile: a second process that wants the same layer waits, and one that finds it unlocked knows that its maker was
-killed and clears it away. Deleting begins with a rename, too, so nothing half deleted is ever found under its name.
+A layer is unpacked in `building/<hex>`, and a rename makes it a layer; deleting begins with a rename back. So nothing
+half made or half deleted is ever found under its name, whoever is killed when; see workshop.py.
 """
 
 from __future__ import annotations
@@ -14,11 +13,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -30,6 +27,7 @@ from labrt.image.layer import Applied
 from labrt.image.tree import remove_path
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
+from labrt.storage.workshop import Workshop, disk_usage, names
 
 _CONTAINER_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -41,6 +39,7 @@ class Directories(abc.ABC):
 
     def __init__(self, paths: Paths) -> None:
         self.root = os.path.join(paths.layers, self.name)
+        self.workshop = Workshop(os.path.join(self.root, "building"))
 
     # What a driver adds -----------------------------------------------------------------------------------------------
 
@@ -79,10 +78,9 @@ class Directories(abc.ABC):
             return
         self._need(below)
         self._make()
-        self._sweep()
-        building = os.path.join(self.root, "building", chain_id.hex)
-        with self._claimed(building, chain_id) as mine:
-            if mine:
+        self.workshop.sweep()
+        with self.workshop.claimed(chain_id.hex, lambda: self.has(chain_id)) as building:
+            if building is not None:
                 try:
                     with _explained(f"unpacking layer {chain_id.short}"):
                         self._build(building, below, chain_id, stream, diff_id)
@@ -118,13 +116,13 @@ class Directories(abc.ABC):
             for other in self.layers():
                 if _read(os.path.join(self._layer(other), "layer.json")).get("parent") == str(chain_id):
                     raise Conflict(f"layer {other.short} stands on {chain_id.short}", remedy="remove that first")
-            self._discard(self._layer(chain_id))
+            self.workshop.discard(self._layer(chain_id))
             self._unpublished(chain_id)
-        self._sweep()
+        self.workshop.sweep()
 
     def layers(self) -> list[Digest]:
         """Return the chain ids of all layers, sorted."""
-        return sorted(Digest.parse(f"sha256:{name}") for name in _names(os.path.join(self.root, "layers")))
+        return sorted(Digest.parse(f"sha256:{name}") for name in names(os.path.join(self.root, "layers")))
 
     # Containers -------------------------------------------------------------------------------------------------------
 
@@ -132,19 +130,22 @@ class Directories(abc.ABC):
         """Make a container's writable layer; see Driver."""
         container = self._container(container_id)
         self._make()
-        with self._locked():
-            self._need(chain_ids)
+        with _explained(f"making the root of container {container_id}"):
             try:
-                os.mkdir(container, 0o700)
+                with self._locked():
+                    self._need(chain_ids)
+                    os.mkdir(container, 0o700)
+                    _write(os.path.join(container, "container.json"), {"chain_ids": [*map(str, chain_ids)]})
             except FileExistsError:
                 raise Conflict(f"container {container_id} has a root already", remedy="choose another id") from None
-            _write(os.path.join(container, "container.json"), {"chain_ids": [str(each) for each in chain_ids]})
-        try:
-            with _explained(f"making the root of container {container_id}"):
+            except OSError:
+                self.remove(container_id)
+                raise
+            try:
                 self._make_root(container, chain_ids)
-        except BaseException:
-            self.remove(container_id)
-            raise
+            except BaseException:
+                self.remove(container_id)
+                raise
         return self.mounts(container_id)
 
     def mounts(self, container_id: str) -> list[Mount]:
@@ -159,12 +160,12 @@ class Directories(abc.ABC):
         """Remove a container's writable layer; see Driver."""
         container = self._container(container_id)
         if os.path.isdir(container):
-            self._discard(container)
-            self._sweep()
+            self.workshop.discard(container)
+            self.workshop.sweep()
 
     def containers(self) -> list[str]:
         """Return the ids of all containers that have a writable layer, sorted."""
-        return _names(os.path.join(self.root, "containers"))
+        return names(os.path.join(self.root, "containers"))
 
     def usage(self, what: Digest | str) -> int:
         """Return how many bytes of disk a layer or a container takes for itself. Files linked twice count once."""
@@ -203,47 +204,19 @@ class Directories(abc.ABC):
         """Hold off other processes while layers and containers get or lose their names."""
         return files.locked(os.path.join(self.root, ".lock"))
 
-    @contextlib.contextmanager
-    def _claimed(self, building: str, chain_id: Digest) -> Iterator[bool]:
-        """Lock the directory in which a layer is built. False: another process has just made the layer."""
-        while not self.has(chain_id):
-            os.makedirs(building, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                fd = os.open(building, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX)
-                    if os.path.samestat(os.fstat(fd), os.stat(building)):
-                        yield True
-                        return
-                    # Else whoever had the lock renamed or removed the directory: look again.
-                finally:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                    os.close(fd)
-        yield False
-
-    def _discard(self, path: str) -> None:
-        """Take the name away from a layer or a container; `_sweep` deletes what it was."""
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(path, os.path.join(self.root, "building", f"removed-{secrets.token_hex(8)}"))
-
-    def _sweep(self) -> None:
-        """Delete what was discarded, and what killed processes left in `building`."""
-        place = os.path.join(self.root, "building")
-        for name in _names(place):
-            path = os.path.join(place, name)
-            with contextlib.suppress(FileNotFoundError):
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove_path(path)
-                except BlockingIOError:
-                    continue  # it is being built
-                finally:
-                    fcntl.flock(fd, fcntl.LOCK_UN)
-                    os.close(fd)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.root} {len(self.layers())} layers, {len(self.containers())} containers>"
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Turn what the operating system raises into a KernelError that says what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, LabrtError):
+            raise
+        raise kernel_error(what, error.errno or errno.EIO, remedy="labrt system prune makes room") from error
 
 
 @contextlib.contextmanager
@@ -264,30 +237,6 @@ def is_host_root() -> bool:
     with contextlib.suppress(OSError), open("/proc/self/uid_map") as file:
         return file.read().split() == ["0", "0", "4294967295"]
     return True
-
-
-def disk_usage(path: str) -> int:
-    """Return how many bytes of disk are allocated for all below `path`. What vanishes meanwhile counts nothing."""
-    total, seen, todo = 0, set(), [path]
-    while todo:
-        with contextlib.suppress(OSError), os.scandir(todo.pop()) as found:
-            for entry in found:
-                with contextlib.suppress(FileNotFoundError):
-                    status = entry.stat(follow_symlinks=False)
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    if status.st_nlink > 1:
-                        seen.add((status.st_dev, status.st_ino))
-                    total += status.st_blocks * 512  # always units of 512 bytes, see stat(2)
-                    if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-    return total
-
-
-def _names(path: str) -> list[str]:
-    with contextlib.suppress(FileNotFoundError):
-        return sorted(os.listdir(path))
-    return []
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from labrt.image.digest import Digest
 from labrt.image.layer import Applied
 from labrt.image.tree import remove_path
 from labrt.image.whiteouts import Overlay as Marks
-from labrt.linux import process
+from labrt.linux import process, procfs
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
-from labrt.storage.directories import Directories, is_host_root
+from labrt.storage.directories import Directories
+from labrt.storage.workshop import is_host_root
 
 # 96 bits: nobody can make a layer whose short name is that of another image's layer.
 _SHORT = 24
@@ -54,7 +55,7 @@ class Overlay(Directories):
             trusted = is_host_root()
             process.run_in_child(partial(_try, place, trusted), namespaces="mnt" if os.geteuid() == 0 else "user,mnt")
         except (LabrtError, OSError) as error:
-            return str(error)
+            return f"{error}; {paths.layers} is on {_file_system(paths.layers)}"
         finally:
             remove_path(place)
         return None
@@ -108,6 +109,19 @@ def _mount(destination: str, lower: Sequence[str], upper: str, work: str, *, tru
     if not trusted:
         options.append("userxattr")  # trusted.* attributes need CAP_SYS_ADMIN in the first user namespace
     return Mount(destination, "overlay", "overlay", tuple(options))
+
+
+def _file_system(path: str) -> str:
+    """Name the type of the file system that a path is or would be on. An overlay's upper directory suits not all."""
+    with contextlib.suppress(OSError, LabrtError):
+        while not os.path.exists(path):
+            path = os.path.dirname(path)
+        number = os.stat(path).st_dev
+        device = f"{os.major(number)}:{os.minor(number)}"
+        for mount in procfs.mountinfo():
+            if mount.device == device:
+                return mount.fstype
+    return "an unknown file system"
 
 
 def _new_root(path: str, like: str | None) -> None:

@@ -18,7 +18,8 @@ from labrt.image.layer import Applied
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.copy import copy_tree
-from labrt.storage.directories import Directories, is_host_root
+from labrt.storage.directories import Directories
+from labrt.storage.workshop import is_host_root
 
 
 class Vfs(Directories):

@@ -81,7 +81,9 @@ def test_cut_off_in_the_last_bytes(how):
 
 @pytest.mark.parametrize("how", ["gzip", "zstd"])
 def test_broken(how):
-    data = bytearray(zstandard.ZstdCompressor(write_checksum=True).compress(PLAIN) if how == "zstd" else packings()[how])
+    data = bytearray(
+        zstandard.ZstdCompressor(write_checksum=True).compress(PLAIN) if how == "zstd" else packings()[how]
+    )
     data[-5] ^= 0xFF
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(UnsafeLayer, match="broken"):

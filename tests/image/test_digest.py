@@ -33,10 +33,22 @@ def test_a_running_hash_gives_the_same():
 @pytest.mark.parametrize(
     "text",
     [
-        "", HEX, f"sha256-{HEX}", f"sha256:{HEX[:-1]}", f"sha256:{HEX}0", f"sha256:{HEX.upper()}", f"sha256:{HEX}\n",
-        f"md5:{HEX[:32]}", f"SHA256:{HEX}", f"sha512:{HEX}", "sha256:" + "g" * 64, "sha256:" + "٠" * 64, None, 7,
+        "",
+        HEX,
+        f"sha256-{HEX}",
+        f"sha256:{HEX[:-1]}",
+        f"sha256:{HEX}0",
+        f"sha256:{HEX.upper()}",
+        f"sha256:{HEX}\n",
+        f"md5:{HEX[:32]}",
+        f"SHA256:{HEX}",
+        f"sha512:{HEX}",
+        "sha256:" + "g" * 64,
+        "sha256:" + "٠" * 64,
+        None,
+        7,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_digest_is_said_so(text):
     with pytest.raises(InvalidDigest) as caught:
         Digest.parse(text)

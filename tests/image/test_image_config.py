@@ -18,11 +18,22 @@ def config(run: object = None, **changes: object) -> bytes:
 
 def test_everything_a_config_says():
     run = {
-        "Env": ["A=1", "A=2"], "Cmd": ["c"], "Entrypoint": ["e"], "WorkingDir": "/w", "User": "1:2", "Labels": {"l": "v"},
-        "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "Volumes": {"/data": {}}, "StopSignal": "SIGQUIT",
-        "Shell": ["/bin/bash", "-c"], "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1},
-    }  # fmt: skip
-    history = [{"created": "2024-01-01T00:00:00Z", "created_by": "ADD x /", "comment": "c", "author": "me"}, {"empty_layer": True}]
+        "Env": ["A=1", "A=2"],
+        "Cmd": ["c"],
+        "Entrypoint": ["e"],
+        "WorkingDir": "/w",
+        "User": "1:2",
+        "Labels": {"l": "v"},
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}},
+        "Volumes": {"/data": {}},
+        "StopSignal": "SIGQUIT",
+        "Shell": ["/bin/bash", "-c"],
+        "Healthcheck": {"Test": ["CMD", "true"], "Interval": 1},
+    }
+    history = [
+        {"created": "2024-01-01T00:00:00Z", "created_by": "ADD x /", "comment": "c", "author": "me"},
+        {"empty_layer": True},
+    ]
     raw = config(run, variant="v2", created="2024-01-01T00:00:00Z", author="me", history=history)
     parsed = ImageConfig.parse(raw)
     assert parsed.env == ("A=1", "A=2")
@@ -89,12 +100,29 @@ def test_nothing_to_run_is_an_error():
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"[]", b"{}", config(architecture=None), config(os=7), config(rootfs=[]), config(rootfs={"diff_ids": ["x"]}),
-        config(rootfs={"diff_ids": "x"}), config(rootfs={"type": "btrfs"}), config([]), config({"Env": "A=1"}), config({"Env": [1]}),
-        config({"Cmd": {"a": 1}}), config({"Labels": {"a": 1}}), config({"ExposedPorts": []}), config({"Healthcheck": 7}),
-        config(history=[7]), config(history={}), config(history=[{"empty_layer": "yes"}]), config(created=7), config({"User": 0}),
+        b"",
+        b"[]",
+        b"{}",
+        config(architecture=None),
+        config(os=7),
+        config(rootfs=[]),
+        config(rootfs={"diff_ids": ["x"]}),
+        config(rootfs={"diff_ids": "x"}),
+        config(rootfs={"type": "btrfs"}),
+        config([]),
+        config({"Env": "A=1"}),
+        config({"Env": [1]}),
+        config({"Cmd": {"a": 1}}),
+        config({"Labels": {"a": 1}}),
+        config({"ExposedPorts": []}),
+        config({"Healthcheck": 7}),
+        config(history=[7]),
+        config(history={}),
+        config(history=[{"empty_layer": "yes"}]),
+        config(created=7),
+        config({"User": 0}),
     ],
-)  # fmt: skip
+)
 def test_a_broken_config_gives_one_kind_of_error(raw):
     with pytest.raises(InvalidManifest):
         ImageConfig.parse(raw)

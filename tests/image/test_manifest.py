@@ -65,7 +65,9 @@ def test_the_real_busybox(shared: Path, conforms):
     names = parse((folder / "index.json").read_bytes())
     assert isinstance(names, Index)
     conforms([entry.to_json() for entry in names.manifests][0], "content-descriptor.json")
-    conforms({"schemaVersion": 2, "manifests": [entry.to_json() for entry in names.manifests]}, "image-index-schema.json")
+    conforms(
+        {"schemaVersion": 2, "manifests": [entry.to_json() for entry in names.manifests]}, "image-index-schema.json"
+    )
     entry = names.choose(Platform.parse("arm64"))
     assert str(entry.digest).startswith("sha256:8f2ffdcb")
     assert str(names.choose(Platform.parse("amd64")).digest).startswith("sha256:1cfa4e2b")
@@ -142,7 +144,9 @@ def test_layers_stay_in_order_and_null_is_nothing():
 
 
 def test_the_best_variant_is_chosen():
-    entries = [pointer(platform=on(f"linux/arm/{variant}"), size=size) for size, variant in enumerate(("v5", "v7", "v6"))]
+    entries = [
+        pointer(platform=on(f"linux/arm/{variant}"), size=size) for size, variant in enumerate(("v5", "v7", "v6"))
+    ]
     document = parse(index(*entries))
     assert document.choose(Platform.parse("linux/arm/v7")).size == 1
     assert document.choose(Platform.parse("linux/arm/v6")).size == 2
@@ -172,21 +176,63 @@ DEEP = b'{"a":' * 100_000 + b"1" + b"}" * 100_000
 @pytest.mark.parametrize(
     "raw",
     [
-        b"", b"null", b"[]", b"7", b'"x"', b"{", b"{}", b"\xff\xfe", DEEP, b"[" * 200_000, b'{"schemaVersion":' + b"1" * 5000 + b"}",
-        manifest(schemaVersion=3), manifest(schemaVersion="2"), manifest(schemaVersion=True), manifest(config=None),
-        manifest(config=[]), manifest(config={}), manifest(config=7), manifest(layers={}), manifest(layers=[7]), manifest(layers=[None]),
-        manifest(layers=["x"]), manifest(layers=[{}]), manifest(mediaType=7), manifest(mediaType={}), manifest(annotations=[]),
-        manifest(annotations={"a": 1}), manifest(mediaType="text/html"), manifest(mediaType=types.OCI_INDEX), manifest(artifactType=1),
-        manifest(config=pointer(size=-1)), manifest(config=pointer(size=1 << 63)), manifest(config=pointer(size=10**400)),
-        manifest(config=pointer(size="1")), manifest(config=pointer(size=1.5)), manifest(config=pointer(size=True)), manifest(config=pointer(digest="x")),
-        manifest(config=pointer(digest=7)), manifest(config=pointer(digest="sha256:../../../etc/passwd")), manifest(config=pointer("no type")),
-        manifest(config=pointer(urls="x")), manifest(config=pointer(urls=[1])), manifest(config=pointer(platform="linux")),
-        manifest(config=pointer(platform={"os": "linux"})), manifest(config=pointer(annotations={"x": "\ud800"})), manifest() + b"x",
-        manifest(manifests=[]), manifest(manifests=[pointer()]), index(pointer(), layers=[]), index(pointer(), config=pointer()),
-        index(7), index(pointer(platform=[])), b'{"schemaVersion":2,"size":NaN}', manifest().replace(b'"size": 1', b'"size": Infinity'),
+        b"",
+        b"null",
+        b"[]",
+        b"7",
+        b'"x"',
+        b"{",
+        b"{}",
+        b"\xff\xfe",
+        DEEP,
+        b"[" * 200_000,
+        b'{"schemaVersion":' + b"1" * 5000 + b"}",
+        manifest(schemaVersion=3),
+        manifest(schemaVersion="2"),
+        manifest(schemaVersion=True),
+        manifest(config=None),
+        manifest(config=[]),
+        manifest(config={}),
+        manifest(config=7),
+        manifest(layers={}),
+        manifest(layers=[7]),
+        manifest(layers=[None]),
+        manifest(layers=["x"]),
+        manifest(layers=[{}]),
+        manifest(mediaType=7),
+        manifest(mediaType={}),
+        manifest(annotations=[]),
+        manifest(annotations={"a": 1}),
+        manifest(mediaType="text/html"),
+        manifest(mediaType=types.OCI_INDEX),
+        manifest(artifactType=1),
+        manifest(config=pointer(size=-1)),
+        manifest(config=pointer(size=1 << 63)),
+        manifest(config=pointer(size=10**400)),
+        manifest(config=pointer(size="1")),
+        manifest(config=pointer(size=1.5)),
+        manifest(config=pointer(size=True)),
+        manifest(config=pointer(digest="x")),
+        manifest(config=pointer(digest=7)),
+        manifest(config=pointer(digest="sha256:../../../etc/passwd")),
+        manifest(config=pointer("no type")),
+        manifest(config=pointer(urls="x")),
+        manifest(config=pointer(urls=[1])),
+        manifest(config=pointer(platform="linux")),
+        manifest(config=pointer(platform={"os": "linux"})),
+        manifest(config=pointer(annotations={"x": "\ud800"})),
+        manifest() + b"x",
+        manifest(manifests=[]),
+        manifest(manifests=[pointer()]),
+        index(pointer(), layers=[]),
+        index(pointer(), config=pointer()),
+        index(7),
+        index(pointer(platform=[])),
+        b'{"schemaVersion":2,"size":NaN}',
+        manifest().replace(b'"size": 1', b'"size": Infinity'),
         manifest(annotations={"pad": "x" * (4 << 20)}),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_manifest_gives_one_kind_of_error(raw):
     with pytest.raises(InvalidManifest) as caught:
         parse(raw)

@@ -44,7 +44,12 @@ def test_what_is_no_platform(text):
 
 @pytest.mark.parametrize(
     ("machine", "expected"),
-    [("x86_64", "linux/amd64"), ("aarch64", "linux/arm64/v8"), ("armv7l", "linux/arm/v7"), ("ppc64le", "linux/ppc64le")],
+    [
+        ("x86_64", "linux/amd64"),
+        ("aarch64", "linux/arm64/v8"),
+        ("armv7l", "linux/arm/v7"),
+        ("ppc64le", "linux/ppc64le"),
+    ],
 )
 def test_the_host_by_its_uname(monkeypatch, machine, expected):
     name = os.uname()

@@ -1,4 +1,4 @@
-"""The tar reader: what Python's and GNU's programs write is read as they mean it, and nothing broken is taken for an end."""
+"""The tar reader: what others write is read as they mean it, and nothing broken is taken for an end."""
 
 import io
 import shutil
@@ -40,7 +40,16 @@ def test_all_formats_and_kinds(form):
             form=form,
         )
     )
-    assert [each.kind for each in found] == ["directory", "file", "file", "symlink", "hardlink", "char", "block", "fifo"]
+    assert [each.kind for each in found] == [
+        "directory",
+        "file",
+        "file",
+        "symlink",
+        "hardlink",
+        "char",
+        "block",
+        "fifo",
+    ]
     assert (found[0].mode, found[0].uid, found[0].gid) == (0o1777, 7, 8)
     assert (found[1].name, found[1].mode, found[1].size) == (name, 0o4755, 700)
     assert found[1].mtime == 1_600_000_000 * 10**9
@@ -59,7 +68,9 @@ def test_content_is_read_or_skipped():
 
 
 def test_pax_says_more_than_the_old_header():
-    info = entry("x", pax_headers={"mtime": "1600000000.123456789", "SCHILY.xattr.user.k": "v=\n1", "uid": "4000000000"})
+    info = entry(
+        "x", pax_headers={"mtime": "1600000000.123456789", "SCHILY.xattr.user.k": "v=\n1", "uid": "4000000000"}
+    )
     before = entry("y", pax_headers={"mtime": "-1.5"})
     far = entry("z", pax_headers={"mtime": "9" * 19})
     found = read(tar(info, before, far))
@@ -73,7 +84,9 @@ def test_pax_says_more_than_the_old_header():
 
 def test_a_global_header_holds_for_all():
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x", "gid": "77"}) as archive:
+    with tarfile.open(
+        fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"comment": "x", "gid": "77"}
+    ) as archive:
         archive.addfile(entry("a"))
     buffer.seek(0)
     assert [(each.name, each.gid) for each in read(buffer)] == [("a", 77)]
@@ -104,7 +117,9 @@ def test_what_gnu_tar_writes(tmp_path, form):
     (tmp_path / "in" / "hard").hardlink_to(tmp_path / "in" / "file")
     if form not in ("v7", "ustar"):
         (tmp_path / "in" / ("n" * 200)).write_text("long")
-    raw = subprocess.run(["tar", f"--format={form}", "-C", tmp_path / "in", "-cf", "-", "."], check=True, capture_output=True)
+    raw = subprocess.run(
+        ["tar", f"--format={form}", "-C", tmp_path / "in", "-cf", "-", "."], check=True, capture_output=True
+    )
     found = {each.name.removeprefix("./"): each for each in read(io.BytesIO(raw.stdout))}
     assert set(found) - {""} == {path.name for path in (tmp_path / "in").iterdir()}
     assert {found["file"].kind, found["hard"].kind} == {"file", "hardlink"}
@@ -154,7 +169,7 @@ def field(start: int, value: bytes):
         (tar(entry("x", pax_headers={"path": "y" * (2 << 20)})), "header of"),
         (damaged(lambda raw: (field(156, b"x")(raw), raw.__setitem__(slice(512, 519), b"99 a=b\n"))), "records"),
     ],
-)  # fmt: skip
+)
 def test_what_is_broken_is_an_error(stream, word):
     stream.seek(0)
     with pytest.raises(UnsafeLayer, match=word):

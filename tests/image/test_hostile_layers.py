@@ -1,0 +1,176 @@
+"""Layers that want out: the answer is UnsafeLayer or harmless, and nothing outside the root changes."""
+
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+from archives import device, directory, entry, file, hardlink, symlink, tar
+
+from labrt.errors import LabrtError, UnsafeLayer
+from labrt.image import layer, tree
+
+SECRET = "untouched"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A root to unpack into, and beside it what must not change."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text(SECRET)
+    return tmp_path
+
+
+def outside(house: Path) -> list[object]:
+    found = (house / "outside").stat(), (house / "outside/secret").stat()
+    status = [(each.st_mode, each.st_uid, each.st_mtime_ns, each.st_nlink) for each in found]
+    return [sorted(os.listdir(house)), os.listdir(house / "outside"), (house / "outside/secret").read_text(), *status]
+
+
+REFUSED = {
+    "up": [file("../outside/secret", "x")],
+    "up from inside": [directory("a"), file("a/../../outside/secret", "x")],
+    "up and down again": [directory("a"), file("a/../b", "x")],
+    "only up": [directory("..")],
+    "up by a whiteout": [file("../outside/.wh.secret")],
+    "whiteout of up": [file(".wh...")],
+    "whiteout of here": [file(".wh..")],
+    "whiteout of nothing": [file(".wh.")],
+    "a whiteout as directory": [file("a/.wh.x/y", "x")],
+    "hard link up": [hardlink("x", "../outside/secret")],
+    "hard link to what is not there": [hardlink("x", "outside/secret")],
+    "hard link to a directory": [directory("d"), hardlink("x", "d")],
+    "hard link to the root": [hardlink("x", "/")],
+    "hard link to nothing": [hardlink("x", "")],
+    "no name": [file("", "x")],
+    "the root as a file": [file("./", "x", type=tarfile.CHRTYPE)],
+    "the root as a link": [symlink(".", "../outside")],
+    "a link to nothing": [symlink("x", "")],
+    "links in a circle": [symlink("a", "b"), symlink("b", "a"), file("a/x")],
+    "a link to itself": [symlink("a", "a"), file("a/x")],
+    "a file as directory": [file("a", "x"), file("a/b", "x")],
+    "overlayfs's mark": [device("x", 0, 0)],
+    "a device that cannot be": [device("x", 5000, 1)],
+    "deep": [directory("/".join("d" * 300))],
+    "a long name": [file("n" * 300, "x")],
+    "NUL in a link": [entry("x", tarfile.SYMTYPE, pax_headers={"linkpath": "a\0b"})],
+}
+
+
+@pytest.mark.parametrize("mode", ["delete", "overlay"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(house, case, mode):
+    if case == "a device that cannot be" and os.geteuid() != 0:
+        pytest.skip("devices are left out without root")
+    before = outside(house)
+    with pytest.raises(UnsafeLayer) as caught:
+        layer.apply(tar(*REFUSED[case]), house / "root", whiteouts=mode)
+    assert len(str(caught.value)) < 500
+    assert outside(house) == before
+
+
+def contained(house: Path) -> dict[str, list]:
+    there = str(house / "outside")
+    return {
+        "absolute": [file(f"{there}/secret", "x")],
+        "absolute hard link": [file(f"{there}/secret", "x"), hardlink("x", f"{there}/secret")],
+        "through a link": [symlink("a", "../outside"), file("a/secret", "x")],
+        "through an absolute link": [symlink("a", there), file("a/secret", "x")],
+        "through two links": [symlink("a", ".."), symlink("b", "a/outside"), file("b/secret", "x")],
+        "through a link far up": [symlink("a", "../" * 50 + there), file("a/secret", "x")],
+        "directory through a link": [symlink("a", there), directory("a/new")],
+        "directory over a link": [symlink("a", there), directory("a", mode=0o777)],
+        "file over a link": [symlink("a", f"{there}/secret"), file("a", "x")],
+        "whiteout through a link": [symlink("a", there), file("a/.wh.secret")],
+        "opaque through a link": [symlink("a", there), file("a/.wh..wh..opq")],
+        "whiteout of a link": [symlink("a", there), file(".wh.a")],
+        "device over a link": [symlink("a", f"{there}/secret"), entry("a", tarfile.FIFOTYPE)],
+        "hard link to a link": [symlink("a", f"{there}/secret"), hardlink("b", "a"), file("b", "x")],
+        "owner and time through a link": [symlink("a", f"{there}/secret", uid=1, mtime=1), symlink("a", there, uid=1)],
+        "link that becomes a directory": [symlink("a", there), directory("a"), file("a/secret", "x")],
+        "directory that becomes a link": [directory("a"), file("a/x"), symlink("a", there), file("a/secret", "x")],
+    }
+
+
+@pytest.mark.parametrize("mode", ["delete", "overlay"])
+@pytest.mark.parametrize("case", contained(Path("/x")))
+def test_kept_inside(house, case, mode):
+    before = outside(house)
+    layer.apply(tar(*contained(house)[case]), house / "root", whiteouts=mode)
+    assert outside(house) == before
+
+
+def test_a_directory_that_becomes_a_link_between_two_entries(house):
+    """The chain of open directories must not outlive the directory: the last file belongs where the link leads."""
+    entries = [directory("a"), directory("b"), file("a/1"), symlink("a", "b"), file("a/2")]
+    layer.apply(tar(*entries), house / "root")
+    assert os.listdir(house / "root/b") == ["2"]
+
+
+def test_lower_layers_that_want_out(house):
+    """Lower layers are strangers', too: their links are read, not followed."""
+    (house / "low").mkdir()
+    (house / "low/a").symlink_to(house / "outside")
+    before = outside(house)
+    layer.apply(tar(file("a/secret", "x")), house / "root", whiteouts="overlay", lowers=[str(house / "low")])
+    assert outside(house) == before
+    assert not (house / "root/a").exists()  # followed inside the root, where it made its own "outside"
+
+
+@pytest.mark.parametrize("size", [1 << 40, (1 << 63) - 1])
+def test_a_huge_file_that_does_not_come(house, size):
+    raw = tar(file("big", "x", pax_headers={"size": str(size)})).getvalue()
+    with pytest.raises(UnsafeLayer, match="cut off"):
+        layer.apply(io.BytesIO(raw), house / "root")
+    assert (house / "root/big").stat().st_blocks < 100
+
+
+def test_a_limit_on_what_comes(house):
+    with pytest.raises(UnsafeLayer, match="more than 100000 bytes"):
+        layer.apply(tar(file("big", bytes(200_000))), house / "root", limit=100_000)
+
+
+def test_every_byte_wrong_once(house):
+    """Flip each byte of a header: the answer is a tree inside the root or an error of ours, nothing else."""
+    raw = tar(file("name", "content"), symlink("s", "../outside"), form=tarfile.GNU_FORMAT).getvalue()
+    before = outside(house)
+    for position in range(512):
+        for value in (0xFF, 0x2E, 0x00):
+            broken = bytearray(raw)
+            broken[position] = value
+            broken[148:156] = b" " * 8
+            broken[148:156] = b"%06o\0 " % sum(broken[:512])
+            try:
+                layer.apply(io.BytesIO(bytes(broken)), house / "root")
+            except LabrtError:
+                continue
+    assert outside(house) == before
+
+
+def test_removing_a_directory_of_any_depth(house):
+    """A container can nest deeper than any path, descriptor table or stack is long."""
+    fd = os.open(house / "root", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=fd)
+        os.symlink("../../outside", "link", dir_fd=fd)
+        inner = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+    before = outside(house)
+    tree.remove_path(str(house / "root"))
+    assert not (house / "root").exists()
+    (house / "root").mkdir()
+    assert outside(house) == before
+
+
+def test_removing_what_forbids_it(house):
+    (house / "root/closed/inner").mkdir(parents=True)
+    (house / "root/closed/inner").chmod(0)
+    (house / "root/closed").chmod(0)
+    tree.remove_path(str(house / "root/closed"))
+    tree.remove_path(str(house / "root/never-there"))
+    tree.remove_path(str(house / "nowhere/never-there"))
+    assert os.listdir(house / "root") == []
