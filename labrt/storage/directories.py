@@ -216,27 +216,9 @@ def _explained(what: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, LabrtError):
             raise
-        raise kernel_error(what, error.errno or errno.EIO, remedy="labrt system prune makes room") from error
-
-
-@contextlib.contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn what the operating system raises into a KernelError that says what was being done."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, LabrtError):
-            raise
-        raise kernel_error(what, error.errno or errno.EIO, remedy="labrt system prune makes room") from error
-
-
-def is_host_root() -> bool:
-    """Whether this is root in the first user namespace: other roots may make no devices and no trusted.* attributes."""
-    if os.geteuid() != 0:
-        return False
-    with contextlib.suppress(OSError), open("/proc/self/uid_map") as file:
-        return file.read().split() == ["0", "0", "4294967295"]
-    return True
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "make room: labrt system prune, or a larger disk" if full else ""
+        raise kernel_error(what, error.errno or errno.EIO, remedy=remedy) from error
 
 
 def _read(path: str) -> dict[str, Any]:
