@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
 from typing import TYPE_CHECKING
 
 from labrt.errors import ImageNotFound, LabrtError, RateLimited, RegistryError, Unauthorized, Unreachable
@@ -22,27 +21,24 @@ _OWN_AUTHORITY = (
     "if the certificate is your own, name its authority in REQUESTS_CA_BUNDLE, or put it in"
     " /etc/docker/certs.d/HOST/ca.crt"
 )
-_REMEDIES: list[tuple[type[BaseException], str]] = [
-    (ConnectionRefusedError, "nobody listens there: is the registry running, and is the port right?"),
-    (socket.gaierror, "the name does not resolve: check its spelling and this machine's DNS"),
-    (ssl.SSLCertVerificationError, _OWN_AUTHORITY),
-    (ssl.SSLError, _NO_TLS),
-    (TimeoutError, "it took too long: " + _CHECK),
-]
-
 
 def cause(error: BaseException) -> BaseException:
     """The innermost error: requests wraps urllib3's, which wraps the socket's."""
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = [getattr(error, "reason", None), error.__cause__, *error.args, error.__context__]
+        inner = [getattr(error, "reason", None), error.__cause__, *error.args]
+        # Only of these two: what was being handled when a socket failed may be another story.
+        if type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
+            inner.append(error.__context__)
         error = next((e for e in inner if isinstance(e, BaseException) and id(e) not in seen), error)
     return error
 
 
 def words(error: BaseException) -> str:
     """What a network error means, without the layers around it."""
+    import ssl
+
     innermost = cause(error)
     if isinstance(innermost, ssl.SSLCertVerificationError):
         return f"TLS: {innermost.verify_message or 'certificate verify failed'}"
@@ -55,6 +51,8 @@ def words(error: BaseException) -> str:
 
 def is_final(error: BaseException) -> bool:
     """Whether trying again is pointless: the kernel, the resolver or TLS has given a definite answer."""
+    import ssl
+
     innermost = cause(error)
     if isinstance(innermost, socket.gaierror):
         return innermost.errno != socket.EAI_AGAIN
@@ -65,9 +63,24 @@ def is_final(error: BaseException) -> bool:
 
 def unreachable(asked: str, error: BaseException) -> Unreachable:
     """The error for a request that got no answer."""
-    innermost = cause(error)
-    remedy = next((remedy for kind, remedy in _REMEDIES if isinstance(innermost, kind)), _CHECK)
-    return Unreachable(f"{asked}: {words(error)}", remedy=remedy)
+    return Unreachable(f"{asked}: {words(error)}", remedy=_remedy(cause(error)))
+
+
+def _remedy(innermost: BaseException) -> str:
+    import ssl
+
+    match innermost:
+        case ConnectionRefusedError():
+            return "nobody listens there: is the registry running, and is the port right?"
+        case socket.gaierror():
+            return "the name does not resolve: check its spelling and this machine's DNS"
+        case ssl.SSLCertVerificationError():
+            return _OWN_AUTHORITY
+        case ssl.SSLError():
+            return _NO_TLS
+        case TimeoutError():
+            return f"it took too long: {_CHECK}"
+    return _CHECK
 
 
 def rate_limited(response: Response, seconds: float | None) -> RateLimited:

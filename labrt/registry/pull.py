@@ -76,13 +76,17 @@ class Pull:
 
     def _resolve(self) -> Manifest | Index:
         """What the name means now, from the store if it has it already: a HEAD is not counted as a pull."""
+        known = self._known()
+        if known and (self._reference.digest or self._client.resolve(self._reference) == known):
+            return self._document(self._reference.with_digest(known))
+        return self._document(self._reference)
+
+    def _known(self) -> Digest | None:
+        """What the store calls by this name."""
         try:
-            known = self._layout.resolve(self._name()).digest
+            return self._layout.resolve(self._name(), self._platform).digest
         except ImageNotFound:
-            return self._document(self._reference)
-        if self._reference.digest is None and self._client.resolve(self._reference) != known:
-            return self._document(self._reference)
-        return self._document(self._reference.with_digest(known))
+            return None
 
     def _document(self, reference: Reference) -> Manifest | Index:
         """A manifest or an index, out of the store or from the registry, remembered to be stored."""
