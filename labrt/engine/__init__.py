@@ -1,1 +1,110 @@
-"""(described by its own module docs)"""
+r"""The engine: where images and containers meet.
+
+    images      pull, list, remove; the embedded default where Docker Hub cannot be reached
+    containers  create, start, list, find, remove; a Container and what can be done with it
+    options     what `docker run` can be told, and config.json made of it
+    embedded    the image that is there without any network
+
+Here is what one calls first; `labrt.run` and `labrt.pull` are these:
+
+    >>> result = labrt.run("busybox", "echo", "hello")
+    >>> result.stdout, result.exit_code
+    ('hello\n', 0)
+    >>> container = labrt.run("busybox", "sleep", "60", detach=True)
+    >>> container.exec("ps").stdout
+    >>> container.remove(force=True)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labrt.engine.containers import Container
+    from labrt.image.image import Image
+
+__all__ = ["pull", "run"]
+
+
+def pull(
+    reference: str, *, platform: str | None = None, progress: Callable[[object], None] | bool = True
+) -> Image:
+    """Bring an image from its registry into the store, and return it. In a notebook it shows itself as a tree.
+
+    `platform` is like "linux/arm64"; None is this machine. `progress` draws a bar for each layer where somebody looks
+    (a terminal, a notebook); False is silence, a function is called with each event (registry/events.py).
+    Raises InvalidReference, ImageNotFound, Unauthorized, RateLimited, Unreachable, DigestMismatch.
+    """
+    from labrt.engine.images import Images
+    from labrt.image.platform import Platform
+
+    wanted = Platform.parse(platform) if platform else None
+    with _listener(progress) as listener:
+        return Images().pull(reference, platform=wanted, on_event=listener)
+
+
+def run(
+    image: str,
+    *command: str,
+    detach: bool = False,
+    input: str | bytes | None = None,
+    progress: Callable[[object], None] | bool = True,
+    **options: Any,
+) -> Any:
+    """Run a command in a new container made from an image, and return a Result when it has ended.
+
+    `options` are those of `docker run`, as Python spells them (options.Options): name, env=["A=1"], workdir, user,
+    hostname, volumes=["/srv:/data:ro"], read_only, memory="64m", cpus=0.5, pids_limit, entrypoint, network="none" or
+    "host", platform, pull="missing", tty, remove=True. `input` goes to the command's standard input.
+
+    With `detach` it returns a Container that runs; its `remove` is then False unless you say otherwise.
+    Raises CommandNotFound and CommandNotExecutable; a command that fails does not raise, it has an `exit_code`.
+    """
+    from labrt.engine.containers import Containers
+    from labrt.engine.options import Options
+
+    options.setdefault("remove", not detach)
+    if input is not None:
+        options["interactive"] = True
+    wanted = Options(image=image, command=tuple(command), **options)
+    with _listener(progress) as listener:
+        container = Containers().create(wanted, on_event=listener)
+    if detach:
+        return _start(container)
+    return container.run_to_end(input.encode() if isinstance(input, str) else input)
+
+
+def _start(container: Container) -> Container:
+    try:
+        container.start()
+    except BaseException:
+        container.remove(force=True)
+        raise
+    return container
+
+
+def _listener(progress: Callable[[object], None] | bool) -> Any:
+    import contextlib
+    import sys
+
+    if callable(progress):
+        return contextlib.nullcontext(progress)
+    # A script's output is not to be drawn into: bars are for eyes.
+    if progress and (sys.stderr.isatty() or "ipykernel" in sys.modules):
+        from labrt.engine.progress import bars
+
+        return bars()
+    return contextlib.nullcontext(None)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Container", "Containers", "Result"):
+        from labrt.engine import containers
+
+        return getattr(containers, name)
+    if name == "Images":
+        from labrt.engine.images import Images
+
+        return Images
+    raise AttributeError(f"labrt.engine has no {name!r}")

@@ -1,0 +1,372 @@
+"""Containers on this machine: made from an image, found by name or id, listed, removed.
+
+    containers = Containers()
+    container = containers.create(Options("busybox", ("sleep", "60"), name="nap"))
+    container.start(); container.exec("ps").stdout; container.stop(); container.remove()
+    containers.list(); containers.get("nap")
+
+A container is a directory, /var/lib/labrt/containers/ID: config.json (what runc would read), labrt.json (its name and
+its image), state.json (the monitor's), the log, three files of its /etc. A handle holds nothing: any process may have
+one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from labrt import paths
+from labrt.engine import names, options
+from labrt.engine.images import Images
+from labrt.engine.options import Options
+from labrt.errors import Conflict, ContainerNotFound, InvalidInput, LabrtError
+from labrt.image import files
+from labrt.image.digest import Digest
+from labrt.linux import ledger
+from labrt.runtime import container as runtime
+from labrt.runtime import log, wire
+from labrt.runtime import state as states
+from labrt.runtime.attachment import Attachment
+from labrt.runtime.state import State
+
+Listener = Callable[[object], None]
+_ID = re.compile("[0-9a-f]{64}")
+
+
+class Result(NamedTuple):
+    """What a command left behind. Output is text, decoded as UTF-8; `raw_stdout` and `raw_stderr` are the bytes."""
+
+    exit_code: int
+    raw_stdout: bytes
+    raw_stderr: bytes
+
+    @property
+    def stdout(self) -> str:
+        """What it wrote to standard output. With a terminal, that is everything, and lines end in CR LF."""
+        return self.raw_stdout.decode(errors="replace")
+
+    @property
+    def stderr(self) -> str:
+        """What it wrote to standard error."""
+        return self.raw_stderr.decode(errors="replace")
+
+    def __repr__(self) -> str:
+        return f"Result(exit_code={self.exit_code}, stdout={self.stdout!r:.200}, stderr={self.stderr!r:.200})"
+
+
+class Container:
+    """One container, created from an image. Its `status` is Docker's: created, running or exited."""
+
+    def __init__(self, id: str, where: paths.Paths) -> None:
+        self.id = id
+        self.where = where
+        self.runtime = runtime.Container(id, where=where)
+
+    # What it is
+
+    def record(self) -> dict[str, Any]:
+        """Read labrt.json: name, image, image_id, created, command, and the options. Raises ContainerNotFound."""
+        try:
+            with open(os.path.join(self.runtime.directory, "labrt.json")) as file:
+                record: dict[str, Any] = json.load(file)
+                return record
+        except FileNotFoundError:
+            raise ContainerNotFound(f"no container {self.id[:12]}", remedy="`labrt ps -a` lists them") from None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return str(self.record()["name"])
+
+    @property
+    def image_id(self) -> Digest:
+        """The id of the image that it was made from: the digest of that image's config."""
+        return Digest.parse(self.record()["image_id"])
+
+    @property
+    def state(self) -> State:
+        """Its state; of one that was never started, a state that says so."""
+        try:
+            return self.runtime.state
+        except ContainerNotFound:
+            record = self.record()  # raises if there is no such container at all
+            return State(self.id, self.runtime.bundle, states.CREATED, created=record["created"])
+
+    @property
+    def status(self) -> str:
+        """Return created, running or exited."""
+        return {states.STOPPED: "exited", states.CREATING: "created"}.get(self.state.status, self.state.status)
+
+    def inspect(self) -> dict[str, Any]:
+        """Return everything that is known of it, shaped as `docker inspect` prints it, with the OCI config beside."""
+        from labrt.engine.inspect import container_to_json
+
+        return container_to_json(self)
+
+    # What can be done with it
+
+    def start(self) -> None:
+        """Start it, or start it again. Returns when its program runs; raises CommandNotFound and the like if not."""
+        self._create()
+        self.runtime.start()
+
+    def _create(self) -> None:
+        """Let the runtime build it, up to the point where only *start* is missing."""
+        state = self.state
+        if state.pid and state.alive:
+            if state.status == states.RUNNING:
+                raise Conflict(f"container {self.name} is running already", remedy=f"`labrt stop {self.name}` stops it")
+            return
+        if state.pid:
+            self.runtime.mend()
+        record = self.record()
+        opts = record["options"]
+        self.runtime.create(
+            root_mounts=Images(self.where).driver.mounts(self.id),
+            stdin=opts["interactive"],
+            auto_remove=opts["remove"],
+            after=self._removal() if opts["remove"] else (),
+        )
+
+    def _removal(self) -> list[str]:
+        """The command that removes it, for the monitor to become when nobody else is there to do it."""
+        import sys
+
+        return [sys.executable, "-m", "labrt.engine.remove", self.id]
+
+    def attach(self, *, stdin: bool = False) -> Attachment:
+        """Attach to it: output as it comes, input, resizing. See runtime/attachment.py."""
+        return self.runtime.attach(stdin=stdin)
+
+    def run_to_end(self, input: bytes | None = None) -> Result:
+        """Start it, give it `input`, collect its output, and remove it at the end if it was created so."""
+        output: dict[int, list[bytes]] = {wire.STDOUT: [], wire.STDERR: []}
+        try:
+            self._create()
+            with self.attach(stdin=input is not None) as attached:
+                attached.start()
+                for stream, data in _communicate(attached, input):
+                    output[stream].append(data)
+            code = attached.exit_code if attached.exit_code is not None else self.wait()
+        except BaseException:  # Ctrl-C, too
+            with contextlib.suppress(LabrtError):
+                if self.record()["options"]["remove"]:
+                    self.remove(force=True)
+                elif self.state.pid and self.state.alive:
+                    self.kill("KILL")
+            raise
+        if self.record_or_none("remove"):
+            self.remove(force=True)
+        return Result(code if code is not None else 255, *(b"".join(pieces) for pieces in output.values()))
+
+    def record_or_none(self, option: str) -> Any:
+        """Return one of the options that it was created with; None when it is gone."""
+        try:
+            return self.record()["options"][option]
+        except ContainerNotFound:
+            return None
+
+    def exec(self, *command: str, input: bytes = b"", **how: Any) -> Result:
+        """Run one more command in it and return a Result. `how`: env, cwd, user. Conflict if it is not running."""
+        from labrt.engine.execs import run
+
+        return run(self.runtime, command, input, **how)
+
+    def kill(self, sig: int | str = signal.SIGKILL) -> None:
+        """Signal its PID 1: a number, or a name with or without SIG. Raises Conflict when it is not running."""
+        self.runtime.kill(parse_signal(sig))
+
+    def stop(self, timeout: float = 10.0, sig: int | str | None = None) -> int | None:
+        """Ask it to end (SIGTERM, or what its image names), kill it after `timeout` seconds; return its exit code.
+
+        A negative `timeout` waits for as long as it takes.
+        """
+        if not (self.state.pid and self.state.alive):
+            return self.state.exit_code
+        with contextlib.suppress(Conflict):
+            self.kill(sig or self.record().get("stop_signal") or "TERM")
+            if timeout >= 0 and self.wait(timeout) is None:
+                self.kill(signal.SIGKILL)
+        return self.wait()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait for its end and return its exit code; None after `timeout` seconds."""
+        return self.runtime.wait(timeout)
+
+    def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[log.Entry]:
+        """Yield what it wrote, line by line, the last `tail` lines of what is there (None: all); with `follow`, also
+        what it writes from now on, until its end.
+        """  # noqa: D205
+        self.record()
+        entries, offset = log.read(self.runtime.log, tail=tail)
+        yield from entries
+        if follow:
+            yield from self._follow(offset)
+
+    def _follow(self, offset: int) -> Iterator[log.Entry]:
+        pause = 0.02
+        while True:
+            ended = not (self.state.pid and self.state.alive)
+            with open(self.runtime.log, "rb") as file:
+                file.seek(offset)
+                raw = file.read()
+            whole = raw[: raw.rfind(b"\n") + 1]
+            offset += len(whole)
+            yield from (entry for entry in map(log.parse, whole.splitlines()) if entry)
+            if ended and not whole:
+                return
+            pause = 0.02 if whole else min(pause * 1.5, 0.25)
+            time.sleep(0 if ended else pause)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end."""
+        self.record()
+        with contextlib.suppress(ContainerNotFound):
+            self.runtime.delete(force=force)
+        Images(self.where).driver.remove(self.id)
+        _discard(self.id, self.where)
+
+    def __repr__(self) -> str:
+        with contextlib.suppress(ContainerNotFound):
+            record = self.record()
+            return f"<Container {record['name']} {self.id[:12]} from {record['image']}: {self.status}>"
+        return f"<Container {self.id[:12]}: removed>"
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        record, state = self.record(), self.state
+        table = Table(title=f"container {record['name']}", show_header=False)
+        rows = {"id": self.id[:12], "image": record["image"], "command": " ".join(record["command"])}
+        rows |= {"status": self.status}
+        rows |= {"pid": str(state.pid)} if state.alive and state.pid else {}
+        rows |= {"exit code": str(state.exit_code)} if state.exit_code is not None else {}
+        for key, value in rows.items():
+            table.add_row(key, value)
+        return table
+
+
+def _communicate(attached: Attachment, input: bytes | None) -> Iterator[tuple[int, bytes]]:
+    """Feed input and collect output at the same time: a command may answer before it has read everything."""
+    if not input:
+        if input is not None:
+            attached.end_input()
+        yield from attached.output()
+        return
+    import threading
+
+    def feed() -> None:
+        with contextlib.suppress(OSError):  # it ended without reading all
+            attached.send(input)
+            attached.end_input()
+
+    feeder = threading.Thread(target=feed, daemon=True)
+    feeder.start()
+    yield from attached.output()
+    feeder.join(1)
+
+
+def parse_signal(sig: int | str) -> int:
+    """Turn 9, "9", "KILL" or "SIGKILL" into a number."""
+    text = str(int(sig)) if isinstance(sig, int) else sig.strip().upper()
+    if text.isdigit() and int(text) in map(int, signal.valid_signals()):
+        return int(text)
+    try:
+        return int(signal.Signals[text if text.startswith("SIG") else f"SIG{text}"])
+    except KeyError:
+        raise InvalidInput(f"no signal is called {sig!r}", remedy="KILL, TERM, … or a number; see `kill -l`") from None
+
+
+class Containers:
+    """All containers of one user's labrt."""
+
+    def __init__(self, where: paths.Paths | None = None) -> None:
+        self.where = where or paths.default()
+
+    def create(self, wanted: Options, *, on_event: Listener | None = None) -> Container:
+        """Make a container, ready to start; its image is pulled if it is not here. All or nothing.
+
+        Raises Conflict when the name is taken, and whatever pulling and unpacking raise.
+        """
+        from labrt.image.platform import Platform
+
+        images = Images(self.where)
+        platform = Platform.parse(wanted.platform) if wanted.platform else None
+        image = images.get(wanted.image, platform=platform, policy=wanted.pull, on_event=on_event)
+        chain_ids = images.unpack(image, on_event=on_event)
+        id = os.urandom(32).hex()
+        container = Container(id, self.where)
+        directory = container.runtime.directory
+        config = options.to_config(wanted, image.config, id, directory)
+        record = {
+            "name": wanted.name, "image": image.reference.familiar, "image_id": str(image.id), "created": time.time(),
+            "command": config["process"]["args"], "stop_signal": image.config.stop_signal,
+            "options": {"interactive": wanted.interactive, "tty": wanted.tty, "remove": wanted.remove,
+                        "network": wanted.network},
+        }  # fmt: skip
+        ledger.record("container", id, directory=self.where.ledger)
+        try:
+            os.makedirs(os.path.join(directory, "rootfs"), 0o700)
+            images.driver.prepare(id, chain_ids)
+            options.write_etc(directory, config["hostname"])
+            files.replace(os.path.join(directory, "config.json"), json.dumps(config).encode())
+            self._register(directory, record)
+        except BaseException:
+            images.driver.remove(id)
+            _discard(id, self.where)
+            raise
+        return container
+
+    def _register(self, directory: str, record: dict[str, Any]) -> None:
+        """Give it its name, which nobody else may take in the same moment, and so make it exist."""
+        with files.locked(os.path.join(self.where.containers, ".lock")):
+            taken = {container.name: container for container in self.list(all=True)}
+            if record["name"] in taken:
+                other = taken[record["name"]]
+                remedy = f"`labrt rm {record['name']}`, or take another name"
+                raise Conflict(f"the name {record['name']} is taken by container {other.id[:12]}", remedy=remedy)
+            record["name"] = record["name"] or names.new(set(taken))
+            files.replace(os.path.join(directory, "labrt.json"), json.dumps(record).encode())
+
+    def list(self, *, all: bool = False) -> list[Container]:
+        """List the containers that run, or with `all` every one; the newest first."""
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for id in filter(_ID.fullmatch, os.listdir(self.where.containers)):
+                container = Container(id, self.where)
+                with contextlib.suppress(ContainerNotFound):
+                    created = container.record()["created"]
+                    if all or container.status == "running":
+                        found.append((created, container))
+        return [container for _, container in sorted(found, key=lambda pair: -pair[0])]
+
+    def get(self, text: str) -> Container:
+        """Find one by name, id, or the beginning of its id. ContainerNotFound if none, InvalidInput if it fits several."""
+        candidates = self.list(all=True)
+        for container in candidates:
+            if text in (container.id, container.name):
+                return container
+        matches = [container for container in candidates if text and container.id.startswith(text)]
+        if len(matches) > 1:
+            raise InvalidInput(f"{text!r} is the beginning of {len(matches)} container ids", remedy="give more digits")
+        if not matches:
+            raise ContainerNotFound(f"no container is called {text!r}", remedy="`labrt ps -a` lists them")
+        return matches[0]
+
+    def __repr__(self) -> str:
+        return f"<Containers in {self.where.containers}: {len(self.list(all=True))}>"
+
+
+def _discard(id: str, where: paths.Paths) -> None:
+    """Remove a container's directory, and strike it out of the ledger."""
+    shutil.rmtree(os.path.join(where.containers, id), ignore_errors=True)
+    for entry in ledger.entries(where.ledger):
+        if entry.kind == "container" and entry.what == id:
+            ledger.strike(entry)
