@@ -99,7 +99,7 @@ def _max(number: int) -> str:
 
 def _refuse(section: str, values: Section, *fields: str) -> None:
     for field in fields:
-        if values.get(field):
+        if values.get(field, 0) not in (0, -1):  # neither set nor, with a limit, set to none
             where = f"linux.resources.{section}.{field}"
             raise InvalidConfig(f"{where}: cgroup v2 has nothing like it", remedy="leave it out")
 
@@ -139,7 +139,7 @@ def _memory_v1(memory: Section, has: Has) -> Files:
         yield "memory.memsw.limit_in_bytes", str(memory["swap"])
     if "reservation" in memory:
         yield "memory.soft_limit_in_bytes", str(memory["reservation"])
-    if "kernel" in memory:
+    if memory.get("kernel", -1) >= 0:  # the kernel has no such limit since 5.16, and says so
         yield "memory.kmem.limit_in_bytes", str(memory["kernel"])
     if "kernelTCP" in memory:
         yield "memory.kmem.tcp.limit_in_bytes", str(memory["kernelTCP"])
