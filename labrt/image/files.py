@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 
 from labrt.errors import Conflict
@@ -20,10 +19,10 @@ from labrt.errors import Conflict
 def replace(path: str, data: bytes) -> None:
     """Write `path` anew: a temporary file beside it, fsync, rename, fsync of the directory."""
     directory = os.path.dirname(path)
-    fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}-", dir=directory)
+    temporary = os.path.join(directory, f".{os.path.basename(path)}-{os.getpid()}-{os.urandom(4).hex()}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(fd, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -105,7 +105,7 @@ def ingest(store: str, digest: Digest, size: int) -> Iterator[Writer]:
             if writer.wrong:
                 os.unlink(partial)
         file.flush()
-        os.fchmod(file.fileno(), 0o444)  # content never changes; the mode says so
+        os.fchmod(file.fileno(), 0o644)  # not 0444: skopeo writes a manifest that is there once more
         os.fsync(file.fileno())
         os.rename(partial, blob)
         files.sync_directory(os.path.dirname(blob))

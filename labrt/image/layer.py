@@ -25,12 +25,9 @@ from typing import Literal, NamedTuple
 from labrt.errors import UnsafeLayer, kernel_error
 from labrt.image.compression import LIMIT, Readable, Source
 from labrt.image.digest import Digest
-from labrt.image.pack import create, write
 from labrt.image.tar import entries
 from labrt.image.tree import Tree
 from labrt.image.unpack import Unpacker
-
-__all__ = ["Applied", "apply", "compute_diff_id", "create", "write"]
 
 # What such an errno says about a name in the archive; all others are about this machine (a full disk, no permission).
 _ARCHIVE_ERRORS = (
@@ -83,6 +80,13 @@ def compute_diff_id(stream: Readable, *, limit: int = LIMIT) -> Digest:
     source = Source(stream, limit=limit)
     source.drain()
     return source.diff_id
+
+
+def create(directory: str, *, mtime: int | None = None, owner: tuple[int, int] | None = None) -> bytes:
+    """Return an uncompressed layer of what is in `directory`, the same bytes for the same tree; see pack.write."""
+    from labrt.image import pack
+
+    return pack.create(directory, mtime=mtime, owner=owner)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ root's own etc. See openat(2), symlink(7), path_resolution(7). Notebook 02.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Callable, Sequence
 from typing import Self
@@ -131,7 +130,7 @@ def remove(above: int, name: str) -> None:
             raise error
     top = _open_to_empty(above, name)
     try:
-        prefix, count = f".labrt-{secrets.token_hex(8)}-", 0
+        prefix, count = f".labrt-{os.urandom(8).hex()}-", 0
         while directories := _unlink_files(top):
             for directory in directories:
                 inner = _open_to_empty(top, directory)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from functools import partial
@@ -45,7 +44,7 @@ class Overlay(Directories):
     @staticmethod
     def can_use(paths: Paths) -> str | None:
         """Return None when overlayfs works on the layers' file system, else the reason why not. It is tried."""
-        place = os.path.join(paths.layers, f".try-{secrets.token_hex(4)}")
+        place = os.path.join(paths.layers, f".try-{os.urandom(4).hex()}")
         if unusable := set(place) & set(":,\\"):
             return f"overlay's options cannot have {''.join(sorted(unusable))!r} in a path, as {paths.layers} has"
         try:
@@ -103,11 +102,12 @@ def _mount(destination: str, lower: Sequence[str], upper: str, work: str, *, tru
     options.append("index=off")
     # metacopy=off, redirect_dir=off: the upper directory must hold whole files under their own names, or packing it
     # into a layer would lose content. So chmod copies a file up, and rename(2) of a lower directory gives EXDEV.
-    options += ["metacopy=off", "redirect_dir=off"]
+    options.append("metacopy=off")
     # xino=auto: where layers lie on several file systems, inode numbers still tell files apart.
     options.append("xino=auto")
-    if not trusted:
-        options.append("userxattr")  # trusted.* attributes need CAP_SYS_ADMIN in the first user namespace
+    # userxattr: trusted.* attributes need CAP_SYS_ADMIN in the first user namespace. It brings redirect_dir=nofollow,
+    # which makes no redirects either, and refuses the word "off".
+    options.append("redirect_dir=off" if trusted else "userxattr")
     return Mount(destination, "overlay", "overlay", tuple(options))
 
 

@@ -8,7 +8,6 @@ Notebook 11.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 
 from labrt.image import layer
@@ -30,11 +29,10 @@ class Vfs(Directories):
     @staticmethod
     def can_use(paths: Paths) -> str | None:
         """Return None when the layers' directory can be written, else the reason why not. It is tried."""
+        probe = os.path.join(paths.layers, f".try-{os.urandom(4).hex()}")
         try:
-            os.makedirs(paths.layers, exist_ok=True)
-            with tempfile.TemporaryFile(dir=paths.layers) as file:
-                file.write(b"labrt")
-                file.flush()
+            os.makedirs(probe)
+            os.rmdir(probe)
         except OSError as error:
             return str(error)
         return None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import secrets
 from collections.abc import Callable, Iterator
 
 from labrt.image.tree import remove_path
@@ -41,7 +40,7 @@ class Workshop:
     def discard(self, path: str) -> None:
         """Take a directory's name away. Harmless when somebody else was faster."""
         with contextlib.suppress(FileNotFoundError):
-            os.rename(path, os.path.join(self.path, f"removed-{secrets.token_hex(8)}"))
+            os.rename(path, os.path.join(self.path, f"removed-{os.urandom(8).hex()}"))
 
     def sweep(self) -> None:
         """Delete all that nobody is building."""
