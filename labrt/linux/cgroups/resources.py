@@ -131,8 +131,7 @@ def _swap_only(memory: Section) -> int:
 
 
 def _memory_v1(memory: Section, has: Has) -> Files:
-    if memory.get("useHierarchy") is False:
-        raise InvalidConfig("linux.resources.memory.useHierarchy: the kernel always accounts hierarchically since 5.11")
+    # Not useHierarchy: since Linux 5.11 the kernel always accounts for a cgroup with all below it.
     if "limit" in memory:
         yield "memory.limit_in_bytes", str(memory["limit"])
     if "swap" in memory:

@@ -13,12 +13,16 @@ from labrt.errors import NotSupported
 from labrt.linux.cgroups import Tree, delegated, detect
 
 # {at} is where this test plays /sys/fs/cgroup.
-V2_MOUNT = "35 24 0:30 / {at} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
+V2_MOUNT = """\
+35 24 0:30 / {at} rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
+"""
 OTHER = """24 29 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
 29 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw,discard,errors=remount-ro
 40 29 0:36 / /mnt/with\\040space rw - tmpfs tmpfs rw
 """
-V1_MOUNT = "{number} 33 0:{number} {root} {at}/{name} rw,nosuid,nodev,noexec,relatime shared:{number} - cgroup cgroup rw,{options}\n"
+V1_MOUNT = """\
+{number} 33 0:{number} {root} {at}/{name} rw,nosuid,nodev,noexec,relatime shared:{number} - cgroup cgroup rw,{options}
+"""
 UBUNTU_V1 = {  # Ubuntu 20.04, as systemd mounts it there: hybrid, some controllers together
     "systemd": "xattr,name=systemd", "cpu,cpuacct": "cpu,cpuacct", "memory": "memory", "pids": "pids", "blkio": "blkio",
     "net_cls,net_prio": "net_cls,net_prio", "cpuset": "cpuset", "freezer": "freezer", "devices": "devices",
