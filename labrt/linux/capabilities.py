@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -129,8 +130,7 @@ def without(caps: CAP, gone: CAP) -> CAP:
 
 def supported() -> CAP:
     """Every capability that has a name here and that this kernel knows."""
-    last = max(_numbers())
-    return CAP(sum(cap for cap in CAP if cap < 1 << (last + 1)))
+    return CAP(sum(cap for cap in CAP if cap < 1 << len(_numbers())))
 
 
 def adjust(default: CAP, add: Iterable[str] = (), drop: Iterable[str] = ()) -> CAP:
@@ -160,7 +160,7 @@ def of(pid: procfs.Pid = "self") -> Capabilities:
 
 def bounding() -> CAP:
     """Our own bounding set, asked of the kernel bit by bit and so without /proc."""
-    return CAP(sum(1 << number for number, inside in _probe() if inside))
+    return CAP(sum(1 << number for number in _numbers() if _is_bounded(number)))
 
 
 def granted(wanted: Capabilities) -> tuple[Capabilities, CAP]:
@@ -178,22 +178,25 @@ def granted(wanted: Capabilities) -> tuple[Capabilities, CAP]:
     return sets, clamped
 
 
-def _probe() -> Iterator[tuple[int, bool]]:
+@functools.cache
+def _numbers() -> range:
+    """The numbers of all capabilities that this kernel knows, which may be more than have a name here."""
     for number in range(64):
         try:
-            yield number, bool(syscalls.prctl(PR_CAPBSET_READ, number))
+            _is_bounded(number)
         except KernelError as error:
-            if error.errno == errno.EINVAL:  # the kernel knows no capability of this number, and none above
-                return
+            if error.errno == errno.EINVAL:
+                return range(number)
             raise
+    return range(64)
 
 
-def _numbers() -> list[int]:
-    return [number for number, _ in _probe()]
+def _is_bounded(number: int) -> bool:
+    return bool(syscalls.prctl(PR_CAPBSET_READ, number))
 
 
 def _permitted() -> CAP:
-    sets = _prctl.get_caps([], _numbers(), [])
+    sets = _prctl.get_caps([], [*_numbers()], [])
     return CAP(sum(1 << number for number, inside in sets[prctl.CAP_PERMITTED].items() if inside))
 
 
@@ -202,8 +205,8 @@ def _permitted() -> CAP:
 
 def limit_bounding(keep: CAP) -> None:
     """Drop all but `keep` from the bounding set, for good, also for every child. Needs CAP_SETPCAP."""
-    for number, inside in _probe():
-        if inside and not keep & (1 << number):
+    for number in _numbers():
+        if not keep & (1 << number) and _is_bounded(number):
             with _named(f"prctl(PR_CAPBSET_DROP, {_name(number)})", "dropping needs CAP_SETPCAP: do this first"):
                 syscalls.prctl(PR_CAPBSET_DROP, number)
 

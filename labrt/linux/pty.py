@@ -65,11 +65,14 @@ def open_in(devpts: str = "/dev/pts") -> Pty:
             fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))  # it is born locked, see unlockpt(3)
             (number,) = struct.unpack("I", fcntl.ioctl(master, TIOCGPTN, bytes(4)))
             # By the master and not by the path /dev/pts/N: a container could have put something else there.
-            peer = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            pair = Pty(master, fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC), number)
     except BaseException:
         os.close(master)
         raise
-    return Pty(master, peer, number)
+    if os.fstat(pair.peer).st_dev != os.stat(devpts).st_dev:
+        pair.close()
+        raise NotFound(f"{devpts!r} is not the devpts file system that its ptmx belongs to", remedy="mount one there")
+    return pair
 
 
 def _open_ptmx(devpts: str) -> int:

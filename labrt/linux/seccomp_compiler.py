@@ -49,6 +49,7 @@ def build(profile: Profile) -> bytes:
     names: set[str] = set()
     for number, rule in enumerate(profile.get("syscalls") or []):
         names.update(_add_rule(library, program, default, rule, f"syscalls[{number}]"))
+    _search_as_a_tree(library, program)
     return _missing(library, architectures, names, default) + _export(program)
 
 
@@ -60,6 +61,16 @@ def _pyseccomp() -> ModuleType:
         raise NotSupported(f"no libseccomp: {error}", remedy=remedy) from error
     module: ModuleType = pyseccomp
     return module
+
+
+def _search_as_a_tree(library: ModuleType, program: Any) -> None:
+    """Find a call's number by halving instead of one by one: about 20 steps, not 200.
+
+    The kernel goes through the whole program once for each number when it is installed (to remember which calls are
+    always allowed), and again at each call whose arguments matter.
+    """
+    with contextlib.suppress(OSError):  # libseccomp before 2.5 cannot; it means the same either way
+        program.set_attr(library.Attr.CTL_OPTIMIZE, 2)
 
 
 def _export(program: Any) -> bytes:

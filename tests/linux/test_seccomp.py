@@ -14,7 +14,7 @@ import pyseccomp
 import pytest
 
 from labrt.errors import InvalidConfig, InvalidInput
-from labrt.linux import bpf, capabilities, process, procfs, seccomp, syscalls
+from labrt.linux import bpf, capabilities, process, procfs, seccomp, seccomp_compiler, syscalls
 from labrt.linux.capabilities import DEFAULT
 from labrt.linux.flags import CLONE, SECCOMP_FILTER_FLAG
 
@@ -263,6 +263,19 @@ def test_a_rule_that_says_what_is_done_anyway() -> None:
 def test_the_default_errno() -> None:
     program = seccomp.build({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 95})
     assert bpf.verdict(bpf.decide(program, NATIVE, number("read"))) == "ERRNO 95"
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_searching_as_a_tree_means_the_same(machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = seccomp.default_profile(capabilities.names(DEFAULT), machine=machine)
+    tree = seccomp.build(profile)
+    monkeypatch.setattr(seccomp_compiler, "_search_as_a_tree", lambda library, program: None)
+    line = seccomp.build(profile)
+    assert line != tree
+    arches = {"x86_64": [0xC000_003E, 0x4000_0003], "aarch64": [0xC000_00B7, 0x4000_0028]}[machine]
+    for arch in arches:
+        for call in (*range(480), *range(0x4000_0000, 0x4000_0230), *range(0xF_0000, 0xF_0010)):
+            assert bpf.decide(tree, arch, call, [40]) == bpf.decide(line, arch, call, [40]), (hex(arch), call)
 
 
 X86 = "SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"
