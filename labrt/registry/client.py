@@ -56,7 +56,8 @@ class Client:
     `config` is who we are; None reads Docker's config.json when a registry first asks. `mirrors` maps a registry
     (`docker.io`) to a base URL that is asked first (`https://mirror.example`); where it fails, the registry is asked.
     `insecure` names hosts that may be spoken to in plain HTTP, as this machine always may. `wait` pauses between
-    attempts (seconds), None for a pause that Ctrl-C cuts short.
+    attempts (seconds), None for a pause that Ctrl-C cuts short. A pull that fails or is interrupted ends whatever else
+    its client is doing.
     """
 
     def __init__(

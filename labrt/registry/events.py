@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from labrt.image.digest import Digest
     from labrt.image.reference import Reference
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Event:
     """One thing that happened. `describe()` says it in plain words."""
 
@@ -29,8 +29,11 @@ class Event:
     def __str__(self) -> str:
         return self.describe()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.describe()}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Exchange(Event):
     """One HTTP request and its answer. `signed` names the kind of Authorization it carried: "", "Basic", "Bearer"."""
 
@@ -44,7 +47,7 @@ class Exchange(Event):
         return f"{self.method} {self.url}{f' ({self.signed})' if self.signed else ''} → {self.status}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Redirected(Event):
     """The registry sent us elsewhere. `keeps_authorization` is True only for the same scheme, host and port."""
 
@@ -57,7 +60,7 @@ class Redirected(Event):
         return f"redirected to {self.target}" + ("" if self.keeps_authorization else ", without our Authorization")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Waiting(Event):
     """A request will be made again after `seconds`; `attempt` counts from 1 and is the one that failed."""
 
@@ -70,7 +73,7 @@ class Waiting(Event):
         return f"waiting {self.seconds:.1f} s after attempt {self.attempt}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TokenGranted(Event):
     """A token server gave a token for `scope`, good for `seconds`. `account` is "" for an anonymous one."""
 
@@ -85,7 +88,7 @@ class TokenGranted(Event):
         return f"{self.host} gave a token to {who} for {self.scope or 'signing in'}, good for {self.seconds:.0f} s"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HelperFailed(Event):
     """A credential helper could not be asked; we go on as anybody."""
 
@@ -98,7 +101,7 @@ class HelperFailed(Event):
         return f"{self.helper} has no credentials for {self.host}: {self.reason}; going on without"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MirrorFailed(Event):
     """A mirror did not serve; the next place is asked."""
 
@@ -110,7 +113,7 @@ class MirrorFailed(Event):
         return f"mirror {self.mirror} did not serve: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RateLimit(Event):
     """What a registry says of its limit of pulls: `remaining` of `limit` in `window` seconds (0: it did not say)."""
 
@@ -125,7 +128,7 @@ class RateLimit(Event):
         return f"{self.host} allows {self.limit} pulls{per}; {self.remaining} remain"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Resolving(Event):
     """A pull begins."""
 
@@ -136,7 +139,7 @@ class Resolving(Event):
         return f"resolving {self.reference}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Resolved(Event):
     """A name became a digest: of an index (then `platform` says what will be chosen from it) or of a manifest."""
 
@@ -151,7 +154,7 @@ class Resolved(Event):
         return f"{self.reference} is {self.digest}{for_platform} ({self.media_type})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Exists(Event):
     """The store has this blob already; nothing is fetched."""
 
@@ -162,7 +165,7 @@ class Exists(Event):
         return f"{self.descriptor.digest.short}: already exists"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Resuming(Event):
     """A blob goes on at byte `offset`: after a broken connection, or where a killed pull had come to."""
 
@@ -174,7 +177,7 @@ class Resuming(Event):
         return f"{self.descriptor.digest.short}: goes on at byte {self.offset} of {self.descriptor.size}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LayerProgress(Event):
     """`offset` of `total` bytes of a blob have come, as sent (compressed)."""
 
@@ -187,7 +190,7 @@ class LayerProgress(Event):
         return f"{self.descriptor.digest.short}: {self.offset} of {self.total} bytes"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LayerDone(Event):
     """A blob is whole, its digest is right, and it is in the store."""
 
@@ -198,7 +201,7 @@ class LayerDone(Event):
         return f"{self.descriptor.digest.short}: complete, digest verified"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pulled(Event):
     """The store has the whole image under its name. `digest` is what the registry names it by."""
 

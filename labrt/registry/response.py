@@ -41,6 +41,8 @@ class Response:
         """The body as sent, undecoded, in pieces of at most `size` bytes. Raises Unreachable when it breaks off."""
         import urllib3
 
+        # urllib3 1.26 does not by itself: to it, a body that broke off is a short one.
+        self._answer.raw.enforce_content_length = True
         try:
             # Not iter_content: a digest is of the bytes as they lie in the registry, whatever Content-Encoding says.
             yield from self._answer.raw.stream(size, decode_content=False)

@@ -111,9 +111,9 @@ class Transport:
         try:
             with self._once("GET", url, {}, None, None) as response:
                 return response.status == 400 or response.headers.get("Location", "").startswith("https:")
-        except OSError as error:
-            if failures.is_final(error):
-                raise failures.unreachable(f"GET {url}", error) from None
+        except _NoAnswer as error:
+            if failures.is_final(error.why):
+                raise failures.unreachable(f"GET {url}", error.why) from None
             return True
 
     def request(
@@ -151,10 +151,10 @@ class Transport:
                 if last or self._stopped.is_set():
                     raise
                 pause, reason = backoff(attempt), error.message
-            except OSError as error:
-                if last or self._stopped.is_set() or failures.is_final(error):
-                    raise failures.unreachable(asked, error) from None  # requests' own text would show the whole URL
-                pause, reason = backoff(attempt), f"{asked}: {failures.words(error)}"
+            except _NoAnswer as error:
+                if last or self._stopped.is_set() or failures.is_final(error.why):
+                    raise failures.unreachable(asked, error.why) from None  # requests' text would show the whole URL
+                pause, reason = backoff(attempt), f"{asked}: {failures.words(error.why)}"
             self.pause(pause, reason, attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -192,7 +192,7 @@ class Transport:
     def _once(
         self, method: str, url: str, headers: Mapping[str, str], authorization: Secret | None, form: Form | None
     ) -> Response:
-        """One request, one answer. Raises OSError (requests' errors are of it) when there is none."""
+        """One request, one answer, or _NoAnswer."""
         parts = urlsplit(url)
         if parts.scheme != "https" and not self._may_be_plain(parts.netloc):
             remedy = "use https, or name the host as insecure if its network is yours alone"
@@ -202,17 +202,21 @@ class Transport:
         sent = {**headers, "Accept-Encoding": "identity"}
         if authorization is not None:
             sent["Authorization"] = authorization.reveal()
-        answer = self._open_session().request(
-            method,
-            url,
-            headers=sent,
-            data={k: v.reveal() if isinstance(v, Secret) else v for k, v in form.items()} if form else None,
-            allow_redirects=False,
-            stream=True,
-            timeout=self._timeouts,
-            verify=self._authority(parts.netloc),
-            proxies=_NO_PROXY if urls.is_loopback(parts.netloc) else None,  # type: ignore[arg-type]
-        )
+        session = self._open_session()
+        try:
+            answer = session.request(
+                method,
+                url,
+                headers=sent,
+                data={k: v.reveal() if isinstance(v, Secret) else v for k, v in form.items()} if form else None,
+                allow_redirects=False,
+                stream=True,
+                timeout=self._timeouts,
+                verify=self._authority(parts.netloc),
+                proxies=_NO_PROXY if urls.is_loopback(parts.netloc) else None,  # type: ignore[arg-type]
+            )
+        except OSError as error:  # as which requests disguises all of its own
+            raise _NoAnswer(error) from None
         signed = authorization.reveal().partition(" ")[0] if authorization else ""
         self._emit(Exchange(method, urls.public(url), answer.status_code, signed))
         return Response(method, url, answer)
@@ -233,6 +237,14 @@ class Transport:
                 self._connections = Connections(self._stopped)
                 self._session = open_session(self._connections, f"labrt/{__version__}")
             return self._session
+
+
+class _NoAnswer(Exception):
+    """A request got no answer; `why` is what requests said. Kept apart from what a listener of events may raise."""
+
+    def __init__(self, why: OSError) -> None:
+        super().__init__()
+        self.why = why
 
 
 # What is on this machine is not asked of a proxy, which would look on its own. None overrides the environment.

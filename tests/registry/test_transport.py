@@ -367,6 +367,17 @@ def test_an_answer_that_is_too_long(here: Place, transport: Transport) -> None:
         transport.request("GET", here.url, limit=99)
 
 
+def test_what_a_listener_raises_is_no_network_error(here: Place) -> None:
+    def pipe_closed(event: Event) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    transport = Transport(emit=Emitter(pipe_closed))
+    with pytest.raises(BrokenPipeError):
+        transport.request("GET", here.url)
+    assert len(here.seen) == 1
+    transport.close()
+
+
 # Stopping -------------------------------------------------------------------------------------------------------------
 
 
