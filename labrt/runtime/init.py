@@ -5,8 +5,9 @@ reports that it is created, waits for *start*, and becomes the container's progr
 monitor over one socket, which execve closes: silence means success. (A FIFO would do for *start*, as in runc; but when
 the monitor dies, the socket says so, and init ends, where a FIFO would leave it waiting for ever.)
 
-    monitor ─► init   {"go": true}      the cgroup and the id maps are written
-    init ─► monitor   {"created": true} (with a terminal: and its master descriptor)
+    monitor ─► init   {"go": true}        the id maps are written
+    monitor ─► init   {"admitted": true}  it is in its cgroup; init builds the root meanwhile, as far as that matters not
+    init ─► monitor   {"created": true}   (with a terminal: and its master descriptor)
     monitor ─► init   {"start": true}
     init ─► monitor   {"error": …}, or the end of the stream when the program runs
 
@@ -23,6 +24,7 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
+from labrt.errors import ContainerError
 from labrt.linux import mounts, namespaces, network, pty, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
@@ -53,7 +55,7 @@ def run(birth: Birth, sock: socket.socket) -> None:
         message, _ = wire.receive(sock)
         if not message:
             return  # the monitor is gone, or has given up
-        master = _build(birth)
+        master = _build(birth, sock)
         wire.send(sock, {"created": True}, [master] if master is not None else [])
         if master is not None:
             os.close(master)
@@ -67,15 +69,12 @@ def run(birth: Birth, sock: socket.socket) -> None:
         wire.send(sock, {"error": wire.error_to_json(error)})
 
 
-def _build(birth: Birth) -> int | None:
+def _build(birth: Birth, sock: socket.socket) -> int | None:
     """Make the container around ourselves; return the terminal's master, if there is to be one."""
     for path, flag in birth.joined:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(namespace, flag)
         os.close(namespace)
-    if birth.late:
-        # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
-        syscalls.unshare(birth.late)
     os.setsid()
     if CLONE.NEWUSER in birth.flags:
         os.setresgid(0, 0, 0)
@@ -91,11 +90,23 @@ def _build(birth: Birth) -> int | None:
     for name, value in birth.sysctls.items():
         _write(f"/proc/sys/{name.replace('.', '/')}", value)
     seal_imports()
-    rootfs.execute(birth.plan)
+    # Joining v1 cgroups takes the kernel some milliseconds: by the time that the first cgroup is mounted, it is done.
+    first = next((n for n, step in enumerate(birth.plan) if _needs_cgroup(step)), len(birth.plan) - 1)
+    rootfs.execute(birth.plan[:first])
+    if wire.receive(sock)[0] is None:
+        raise ContainerError("the monitor was killed")
+    if birth.late:
+        # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
+        syscalls.unshare(birth.late)
+    rootfs.execute(birth.plan[first:])
     if birth.stdio is not None:
         set_stdio(*birth.stdio)
         return None
     return open_console(birth.console_size)
+
+
+def _needs_cgroup(step: rootfs.Operation) -> bool:
+    return isinstance(step, rootfs.Attach) and step.mount.type in ("cgroup", "cgroup2")
 
 
 def open_console(size: tuple[int, int] | None, *, console: bool = True) -> int:

@@ -27,7 +27,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from labrt.errors import ContainerError
+import labrt
+from labrt.errors import ContainerError, LabrtError
 from labrt.linux import process, syscalls
 from labrt.linux.flags import AT, MOUNT_ATTR, OPEN_TREE
 from labrt.runtime import wire
@@ -111,11 +112,11 @@ def _become_launcher(fd: int) -> None:
     for number in (0, 1) if os.environ.get("LABRT_DEBUG") else (0, 1, 2):
         os.dup2(quiet, number)
     os.chdir("/")
-    path = [entry for entry in sys.path if os.path.isabs(entry)]
+    # This very labrt, however it was found, then what is installed; never a path relative to where one happens to be.
+    path = [os.path.dirname(os.path.dirname(labrt.__file__)), *(entry for entry in sys.path if os.path.isabs(entry))]
     code = f"import sys; sys.path[:] = {path!r}; from labrt.runtime import launcher; launcher.serve({fd})"
-    # -I: nothing from the environment or the working directory; -S: no site-packages but those in `path`; -B: the
-    # launcher writes nothing.
-    argv = [sys.executable, "-I", "-S", "-B", "-c", code]
+    # -I: nothing from the environment or the working directory; -S: no search for site-packages, they are in `path`.
+    argv = [sys.executable, "-I", "-S", "-c", code]
     env = {key: value for key, value in os.environ.items() if key in ("PATH", "LABRT_ROOT", "LABRT_DEBUG", "HOME")}
     env |= {key: os.environ[key] for key in ("XDG_DATA_HOME", "XDG_RUNTIME_DIR") if key in os.environ}
     try:
@@ -142,6 +143,7 @@ def serve(fd: int) -> None:
     from labrt.runtime import joiner, monitor
 
     prctl.set_name("labrt-launcher")
+    _warm_up()
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     gc.disable()  # a short-lived fork has nothing to collect,
     gc.freeze()  # and what is not touched is not copied
@@ -155,6 +157,18 @@ def serve(fd: int) -> None:
             _serve_one(work, message, sock, fds)
         for received in fds:
             os.close(received)
+
+
+def _warm_up() -> None:
+    """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth."""
+    from labrt.linux import cgroups
+    from labrt.runtime import config, init, program
+
+    usual = config.default(["true"])
+    with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
+        cgroups.detect()
+        program.prepare(usual["process"], usual["linux"]["seccomp"])
+        init.root_plan(usual, "/", [])
 
 
 def _serve_one(work: Any, message: dict[str, Any], sock: socket.socket, fds: list[int]) -> None:

@@ -173,12 +173,13 @@ class Monitor:
 
     def _admit(self, birth: init.Birth) -> None:
         """Put init where it belongs, and let it go on."""
-        if self.cgroup:
-            self.cgroup.add(self._child.pid, cloned=True)
         if CLONE.NEWUSER in birth.flags:
             linux = self.config["linux"]
             userns.write_maps(self._child.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
         wire.send(self.sync, {"go": True})
+        if self.cgroup:
+            self.cgroup.add(self._child.pid, cloned=True)
+        wire.send(self.sync, {"admitted": True})
         answer, fds = wire.receive(self.sync)
         if answer is None:
             raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")

@@ -1,0 +1,153 @@
+"""How long from start to exit of /bin/true, beside crun, runc and podman.
+
+    python -m tests.bench.bench_start [RUNS]
+
+1. From a warm process: all namespaces, a cgroup, an overlay root, the same config.json; beside `crun run`, `runc run`.
+2. Cold, as typed: `labrt run --rm` beside `podman run --rm`, both without a network, image already there.
+3. `import labrt` beside an interpreter that imports nothing.
+
+What is not installed is left out, and said so. Needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from tests.bench.side_by_side import compare, table
+
+PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+@contextlib.contextmanager
+def house() -> Iterator[str]:
+    """A labrt of its own, with the embedded image, torn down at the end."""
+    with tempfile.TemporaryDirectory(prefix="labrt-bench-", dir="/var/tmp") as root:
+        os.environ["LABRT_ROOT"] = root
+        from labrt.engine import embedded
+        from labrt.engine.images import Images
+        from labrt.lab.ledger import reset
+
+        embedded.ensure()
+        Images().pull("busybox")
+        try:
+            yield root
+        finally:
+            reset(quiet=True)
+
+
+def warm(runs: int) -> str:
+    """Measure 1."""
+    from labrt.engine.containers import Containers
+    from labrt.engine.options import Options
+    from labrt.linux import mounts
+    from labrt.runtime.container import Container
+
+    made = Containers().create(Options("busybox", ("true",)))
+    root_mounts = __import__("labrt.engine.images", fromlist=["Images"]).Images().driver.mounts(made.id)
+    config = made.runtime.config()
+
+    def labrt() -> None:
+        container = Container(made.id)
+        container.create(root_mounts=root_mounts, auto_remove=True)
+        with container.attach() as attached:
+            attached.start()
+            for _ in attached.output():
+                continue
+        assert attached.exit_code == 0
+        container.delete()
+
+    with contextlib.ExitStack() as stack:
+        bundle = stack.enter_context(tempfile.TemporaryDirectory(prefix="labrt-bundle-", dir="/var/tmp"))
+        root = os.path.join(bundle, "rootfs")
+        os.mkdir(root)
+        lower = [option for option in root_mounts[0].options if option.startswith("lowerdir=")][0][len("lowerdir=") :]
+        upper = os.path.join(bundle, "upper")
+        os.mkdir(upper)
+        stack.enter_context(mounts.overlay([os.path.realpath(path) for path in lower.split(":")], root, upper=upper))
+        write_bundle(bundle, config)
+        ways: dict[str, Callable[[], object]] = {"labrt, warm": labrt}
+        for name in ("crun", "runc"):
+            if shutil.which(name):
+                ways[f"{name} run"] = lambda name=name: run_bundle(name, bundle)
+        times = compare(ways, runs)
+    made.remove(force=True)
+    return table("Start to exit of /bin/true, the same root and config.json", times)
+
+
+def write_bundle(bundle: str, config: dict) -> None:
+    """Write the config as an older runtime takes it: no cgroup namespace on v1, no annotation for the user."""
+    config = json.loads(json.dumps(config))
+    config["ociVersion"] = "1.0.2"
+    config["linux"]["cgroupsPath"] = "/labrt-bench"
+    with open(os.path.join(bundle, "config.json"), "w") as file:
+        json.dump(config, file)
+
+
+def run_bundle(runtime: str, bundle: str) -> None:
+    """Run a bundle with another runtime. crun takes no hybrid cgroups: it gets a mount namespace without the v2 tree."""
+    command = [runtime, "run", "-b", bundle, f"labrt-bench-{runtime}"]
+    if runtime == "crun" and os.path.isdir("/sys/fs/cgroup/unified"):
+        hide = "umount /sys/fs/cgroup/unified && exec \"$@\""
+        command = ["unshare", "-m", "sh", "-c", hide, "sh", *command]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{runtime}: {done.stderr.strip()}")
+
+
+def cold(runs: int) -> str:
+    """Measure 2."""
+    ways: dict[str, Callable[[], object]] = {
+        "labrt run --rm": lambda: quiet([sys.executable, "-m", "labrt", "run", "--rm", "busybox", "true"])
+    }
+    script = os.path.join(os.path.dirname(sys.executable), "labrt")
+    if os.path.exists(script):
+        ways = {"labrt run --rm": lambda: quiet([script, "run", "--rm", "busybox", "true"])}
+    if shutil.which("podman") and import_into_podman():
+        podman = ["podman", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "run", "--rm"]
+        ways["podman run --rm"] = lambda: quiet([*podman, "--network", "none", "localhost/labrt-bench", "true"])
+    return table("Cold, as typed in a shell", compare(ways, runs))
+
+
+def import_into_podman() -> bool:
+    """Give podman the very image that labrt has."""
+    from labrt.engine import embedded
+
+    layout = embedded.ensure().path
+    done = subprocess.run(
+        ["skopeo", "copy", "-q", f"oci:{layout}:docker.io/library/busybox:latest", "containers-storage:localhost/labrt-bench"],
+        capture_output=True,
+    )
+    return done.returncode == 0
+
+
+def imports(runs: int) -> str:
+    """Measure 3."""
+    python = [sys.executable, "-c"]
+    return table(
+        "Start of the interpreter",
+        compare({"import labrt": lambda: quiet([*python, "import labrt"]), "nothing": lambda: quiet([*python, "0"])}, runs),
+    )
+
+
+def quiet(command: list[str]) -> None:
+    """Run a command whose output nobody wants; stop if it fails."""
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=PROJECT)
+
+
+def main() -> None:
+    """Measure all three and print the tables."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 30
+    with house():
+        for measure in (warm, cold, imports):
+            print(measure(runs), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
