@@ -11,7 +11,8 @@
 
 Interface: `create`, `load`, `remove_recorded`, `prune`, `detect`; what a cgroup can do is in protocol.py. v1 and v2
 keep the same words, v2's (controllers_v1.py, controllers_v2.py: the tables of files). Every cgroup made here is in the
-ledger until it is removed. The parent /labrt is shared by all and stays: `prune` takes it down when it is empty.
+ledger until it is removed. The parent /labrt is shared by all: it goes at the end of a `with` if nothing is in it any
+more, and stays after `remove`, which is on the way of every container; `prune` takes it down.
 See cgroups(7), and notebooks 08 and 09.
 """
 
@@ -24,16 +25,14 @@ from collections.abc import Collection
 
 from labrt.errors import InvalidInput, NotFound, NotSupported
 from labrt.linux import ledger
-from labrt.linux.cgroups import v1, v2
+from labrt.linux.cgroups import tree, v1, v2
 from labrt.linux.cgroups.detect import Hierarchy, Tree, delegated, detect
-from labrt.linux.cgroups.protocol import CONTROLLERS, Cgroup, Write
+from labrt.linux.cgroups.protocol import CONTROLLERS, PARENT, Cgroup, Write
 
 __all__ = [
-    "CONTROLLERS", "Cgroup", "Hierarchy", "Tree", "Write", "create", "delegated", "detect", "load", "prune",
+    "CONTROLLERS", "PARENT", "Cgroup", "Hierarchy", "Tree", "Write", "create", "delegated", "detect", "load", "prune",
     "remove_recorded",
 ]  # fmt: skip
-
-PARENT = "/labrt"
 
 
 def create(
@@ -46,8 +45,9 @@ def create(
     """Make a cgroup: `path` below `parent`, or with a leading slash from the trees' mount points.
 
     `controllers` (memory, pids, cpu, io, cpuset; None is all that there are) says which to have: on v1 each one is a
-    tree more to join. An ordinary user's cgroups lie below the one that is delegated to them. Raises Conflict if it
-    exists, NotSupported where this user may not make one; then nothing is left behind.
+    tree more to join. An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such
+    as a scope of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported where this user
+    may not make one; then nothing is left behind.
     """
     cgroup = _locate(path, hierarchy or detect(), parent, controllers)
     cgroup.entry = ledger.record("cgroup", cgroup.path)
@@ -77,9 +77,8 @@ def remove_recorded(what: str, *, hierarchy: Hierarchy | None = None) -> None:
 def prune(parent: str = PARENT, *, hierarchy: Hierarchy | None = None) -> None:
     """Remove the parent of all cgroups made here, in each tree where nothing is in it any more."""
     with contextlib.suppress(NotSupported):
-        for directory in _locate(parent, hierarchy or detect(), "/", None).paths.values():
-            with contextlib.suppress(OSError):  # EBUSY: somebody else's cgroups are in it
-                os.rmdir(directory)
+        child = _locate("child", hierarchy or detect(), parent, None)
+        tree.prune(os.path.dirname(directory) for directory in child.paths.values())
 
 
 def _locate(path: str, hierarchy: Hierarchy, parent: str, controllers: Collection[str] | None) -> Cgroup:
@@ -92,7 +91,7 @@ def _locate(path: str, hierarchy: Hierarchy, parent: str, controllers: Collectio
         raise InvalidInput(f"no such controllers: {', '.join(unknown)}", remedy=f"choose of {', '.join(CONTROLLERS)}")
     unified = None
     if hierarchy.v2:
-        if hierarchy.mode == "unified" and not path.startswith("/"):
+        if hierarchy.mode == "unified" and parent == PARENT and not path.startswith("/"):
             full = delegated(hierarchy.v2).rstrip("/") + full
         left = wanted.difference("io" if name == "blkio" else name for name in hierarchy.v1)
         unified = v2.Cgroup(full, root=hierarchy.v2.mountpoint, controllers=left)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     # The common language is v2's: v1's classes have the same words.
     from labrt.linux.cgroups import controllers_v2 as v2
 
+PARENT = "/labrt"  # where cgroups are made, if nobody says otherwise
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
 
 
@@ -84,6 +85,12 @@ class Cgroup(Protocol):
     @abstractmethod
     def thaw(self) -> None:
         """Let them run again."""
+        ...
+
+    @property
+    @abstractmethod
+    def frozen(self) -> bool:
+        """Whether all of them stand still."""
         ...
 
     @abstractmethod
@@ -180,6 +187,9 @@ class Cgroup(Protocol):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.remove()
+        above = os.path.dirname(self.path)
+        if above.endswith(PARENT):
+            tree.prune(os.path.dirname(directory) for directory in self.paths.values())
 
     def __repr__(self) -> str:
         return f"<Cgroup {self.path} in {', '.join(dict.fromkeys(self.paths.values()))}>"

@@ -14,14 +14,17 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from labrt.errors import Conflict, NotFound, kernel_error
+from labrt.errors import Conflict, KernelError, NotFound, kernel_error
 from labrt.linux.cgroups import files
 
 WAIT = 10.0  # seconds that killed processes have to go: they may be writing out a core, or in a slow disk's queue
 
 
-def make(directory: str) -> None:
-    """Make one cgroup, and its parents if they are not there. Raises Conflict if it exists already."""
+def make(directory: str, *, parents: bool = True) -> None:
+    """Make one cgroup, and its parents if they are not there. Raises Conflict if it exists already.
+
+    Without `parents`, FileNotFoundError says that they are missing.
+    """
     try:
         os.mkdir(directory)
     except FileExistsError:
@@ -30,6 +33,8 @@ def make(directory: str) -> None:
             remedy="take another name, re-open it with cgroups.load, or take it down with cgroups.remove_recorded",
         ) from None
     except FileNotFoundError:
+        if not parents:
+            raise
         make_parents(os.path.dirname(directory))
         make(directory)
     except OSError as error:
@@ -104,6 +109,13 @@ def remove(directories: Iterable[str], kill: Callable[[], None], wait: float = W
             empty = wait_event(directory, "populated 0", pause)
             time.sleep(0.0005 if empty else pause)
             pause = min(pause * 2, 0.05)
+
+
+def prune(directories: Iterable[str]) -> None:
+    """Remove those of the cgroups that nothing is in."""
+    for directory in dict.fromkeys(directories):
+        with contextlib.suppress(KernelError):
+            _rmdir(directory)
 
 
 def _rmdir(directory: str) -> bool:

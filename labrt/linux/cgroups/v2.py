@@ -50,9 +50,14 @@ class Cgroup(protocol.Cgroup):
 
     def make(self) -> None:
         """Make the directory, after its parents were made and told which controllers to hand down."""
-        parent = os.path.dirname(self.directory)
-        _hand_down(parent, self._root, frozenset(self._controllers))
-        tree.make(self.directory)
+        parent, wanted = os.path.dirname(self.directory), frozenset(self._controllers)
+        while True:
+            try:
+                _hand_down(parent, self._root, wanted)
+                return tree.make(self.directory, parents=False)
+            except (FileNotFoundError, NotFound):  # somebody pruned the parent in between
+                if not os.path.isdir(self._root):
+                    raise
 
     def open_fd(self) -> int | None:
         """Open the directory for clone3."""

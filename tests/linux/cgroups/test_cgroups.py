@@ -61,6 +61,25 @@ def test_a_process_is_where_it_was_put(group, child):
     assert group.procs == []
 
 
+def test_the_shared_parent_goes_with_the_last_one(hierarchy, parent, labrt_root, monkeypatch):
+    monkeypatch.setattr(cgroups.protocol, "PARENT", parent)
+    with cgroups.create("one", hierarchy=hierarchy, parent=parent) as group:
+        parents = [os.path.dirname(directory) for directory in directories(group)]
+        other = cgroups.create("other", hierarchy=hierarchy, parent=parent)
+    assert all(map(os.path.isdir, parents))
+    other.remove()
+    assert all(map(os.path.isdir, parents))  # on the way of every container: the parent stays
+    with cgroups.create("one", hierarchy=hierarchy, parent=parent):
+        pass
+    assert not any(map(os.path.exists, parents))
+    other = cgroups.create("other", hierarchy=hierarchy, parent=parent)
+    cgroups.prune(parent, hierarchy=hierarchy)  # not while something is in it
+    assert other.exists
+    other.remove()
+    cgroups.prune(parent, hierarchy=hierarchy)
+    assert not any(map(os.path.exists, parents))
+
+
 def test_add_zero_is_the_caller(group, hierarchy, parent):
     code = f"""
 from labrt.linux import cgroups

@@ -64,6 +64,7 @@ def test_a_scope_and_a_cgroup_below_it(child, labrt_root, eventually):
                 systemd.scope(monitor.pid, name)
         finally:
             systemd.stop(name)
+            systemd.stop(f"{name}-inner")
         monitor.wait()
         assert eventually(lambda: not os.path.exists(v2.directory(path)))
     systemd.stop(name)  # harmless
