@@ -114,11 +114,14 @@ class Container:
 
     def start(self) -> None:
         """Start it, or start it again. Returns when its program runs; raises CommandNotFound and the like if not."""
-        self._create()
+        self.prepare()
         self.runtime.start()
 
-    def _create(self) -> None:
-        """Let the runtime build it, up to the point where only *start* is missing."""
+    def prepare(self) -> None:
+        """Let the runtime build it, up to the point where only *start* is missing: now one can `attach` before it runs.
+
+        Raises Conflict when it runs already; harmless when it is built already.
+        """
         state = self.state
         if state.pid and state.alive:
             if state.status == states.RUNNING:
@@ -149,7 +152,7 @@ class Container:
         """Start it, give it `input`, collect its output, and remove it at the end if it was created so."""
         output: dict[int, list[bytes]] = {wire.STDOUT: [], wire.STDERR: []}
         try:
-            self._create()
+            self.prepare()
             with self.attach(stdin=input is not None) as attached:
                 attached.start()
                 for stream, data in _communicate(attached, input):
