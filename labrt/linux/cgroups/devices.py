@@ -127,8 +127,7 @@ def write_v1(directory: str, policy: Policy) -> None:
     """Write a policy to the files of v1's devices controller: `a` sets the default and forgets all exceptions."""
     default, other = ("devices.allow", "devices.deny") if policy.allow else ("devices.deny", "devices.allow")
     files.write(f"{directory}/{default}", "a")
-    for device, access in policy.exceptions.items():
-        files.write(f"{directory}/{other}", f"{device} {access}")
+    files.write(f"{directory}/{other}", *(f"{device} {access}" for device, access in policy.exceptions.items()))
 
 
 # v2 -------------------------------------------------------------------------------------------------------------------
@@ -182,7 +181,8 @@ def attach(directory: str, policy: Policy) -> None:
     """Load the program and attach it to a v2 cgroup, in place of those that were attached there.
 
     The kernel asks all programs of a cgroup and of those above it, and each can only deny; so the new one goes in
-    before the old ones come out. It goes with the cgroup. Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN.
+    before the old ones come out. It goes with the cgroup. Needs CAP_SYS_ADMIN, or CAP_BPF and CAP_NET_ADMIN: raises
+    PermissionError for an ordinary user, who in a user namespace makes no device nodes anyway.
     """
     cgroup = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -70,13 +70,15 @@ def read(path: str) -> str:
     return text.decode()
 
 
-def write(path: str, value: str | int) -> None:
-    """Write one value, in one write(2): the kernel takes each call as one complete order."""
+def write(path: str, *values: str | int) -> None:
+    """Write values, each in one write(2): the kernel takes each call as one complete order."""
+    value: str | int = ""
     try:
         # O_TRUNC means nothing to the kernel here; it makes an ordinary directory behave like a cgroup.
         fd = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
         try:
-            os.write(fd, str(value).encode())
+            for value in values:
+                os.write(fd, str(value).encode())
         finally:
             os.close(fd)
     except OSError as error:

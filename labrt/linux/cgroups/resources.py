@@ -210,6 +210,8 @@ def _device(entry: Section) -> str:
 
 
 def _io_v2(block: Section, has: Has) -> Files:
+    if not block:
+        return
     _refuse("blockIO", block, "leafWeight")
     bfq = has("io.bfq.weight")
     name = "io.bfq.weight" if bfq else "io.weight"
@@ -228,6 +230,8 @@ def _io_v2(block: Section, has: Has) -> Files:
 
 
 def _io_v1(block: Section, has: Has) -> Files:
+    if not block:
+        return
     # The CFQ scheduler kept blkio.weight until Linux 5.0; since then BFQ keeps its own.
     bfq = not has("blkio.weight") and has("blkio.bfq.weight")
     name = "blkio.bfq.weight" if bfq else "blkio.weight"
