@@ -40,6 +40,9 @@ class LabrtError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message,), self.__dict__  # keyword arguments are not in `args`, so pickle needs help
+
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
 
@@ -138,6 +141,10 @@ class KernelError(LabrtError, OSError):
         self.errno = errno
         self.strerror = os.strerror(errno)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # It comes back from a child pickled, and its class may be one that kernel_error has made up.
+        return _again, (self.call, self.errno, self.remedy)
+
 
 _kernel_classes: dict[type[OSError], type[KernelError]] = {OSError: KernelError}
 
@@ -149,3 +156,7 @@ def kernel_error(call: str, errno: int, *, remedy: str = "") -> KernelError:
         name = f"Kernel{builtin.__name__}"
         _kernel_classes[builtin] = type(name, (KernelError, builtin), {"__doc__": f"A KernelError and {builtin}."})
     return _kernel_classes[builtin](call, errno, remedy=remedy)
+
+
+def _again(call: str, errno: int, remedy: str) -> KernelError:
+    return kernel_error(call, errno, remedy=remedy)

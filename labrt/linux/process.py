@@ -52,7 +52,7 @@ class ChildFailed(LabrtError):
 
 
 class Exit(NamedTuple):
-    """How a process ended: with an exit `code` of 0 to 255, or by a `signal` (`code` is then 128 + signal, as in sh)."""
+    """How a process ended: with an exit `code` of 0 to 255, or by a `signal` (then `code` is 128 + it, as in sh)."""
 
     code: int
     signal: int = 0
@@ -92,8 +92,6 @@ class Child:
             return None
         _, status = os.waitpid(watched.pid, 0)
         self.exit = Exit.from_status(status)
-        if self._reaper and self.exit.code > 128:
-            self.exit = Exit(self.exit.code, self.exit.signal or self.exit.code - 128)
         self.close()
         return self.exit
 
@@ -218,6 +216,7 @@ def _clone_from_fork(body: Callable[[], object], flags: int, opener: int) -> Chi
 
 def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int) -> int:
     import array
+    import resource
     import socket
 
     os.setsid()  # a notebook's ■ signals the kernel's whole process group: the child decides for itself
@@ -231,8 +230,13 @@ def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int)
     there.close()
     for fd in (0, 1, 2):
         os.close(fd)  # or a pipe that the child has closed would seem open
-    exit = child.wait()
-    return exit.code if exit else 1
+    exit = child.wait() or Exit(1)
+    if exit.signal:  # end just as it ended
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        with contextlib.suppress(OSError):
+            signal.signal(exit.signal, signal.SIG_DFL)
+        os.kill(os.getpid(), exit.signal)
+    return exit.code
 
 
 def run_and_exit(body: Callable[[], object]) -> None:

@@ -207,7 +207,7 @@ class PivotRoot(NamedTuple):
     root: str
 
     def execute(self) -> None:
-        """With "." twice the old root comes to lie on top of the new one, and is taken off. See pivot_root(2), NOTES."""
+        """With "." twice the old root comes to lie on the new one, and is taken off. See pivot_root(2), NOTES."""
         os.chdir(self.root)
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", MNT.DETACH)

@@ -164,7 +164,7 @@ def execveat(dirfd: int, path: PathArg, argv: list[str], env: dict[str, str], fl
 
 
 def sethostname(name: str) -> None:
-    """Name the host of this UTS namespace. Without a namespace of your own, this renames the machine!"""
+    """Name the host of this UTS namespace. Without a namespace of your own, this renames the machine."""
     raw = os.fsencode(name)
     if _libc.sethostname(raw, ctypes.c_size_t(len(raw))) == -1:
         raise _fail("sethostname", [name])

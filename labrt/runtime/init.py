@@ -6,7 +6,7 @@ monitor over one socket, which execve closes: silence means success. (A FIFO wou
 the monitor dies, the socket says so, and init ends, where a FIFO would leave it waiting for ever.)
 
     monitor ─► init   {"go": true}        the id maps are written
-    monitor ─► init   {"admitted": true}  it is in its cgroup; init builds the root meanwhile, as far as that matters not
+    monitor ─► init   {"admitted": true}  it is in its cgroup; meanwhile init has begun to build its root
     init ─► monitor   {"created": true}   (with a terminal: and its master descriptor)
     monitor ─► init   {"start": true}
     init ─► monitor   {"error": …}, or the end of the stream when the program runs

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import resource
 import signal
@@ -70,10 +71,20 @@ def prepare(process: Mapping[str, Any], seccomp_profile: Mapping[str, Any] | Non
         capabilities=caps,
         no_new_privileges=bool(process.get("noNewPrivileges")),
         rlimits=[_rlimit(entry, warnings) for entry in process.get("rlimits") or ()],
-        filter=seccomp.compile(dict(seccomp_profile)) if seccomp_profile else b"",
+        filter=_compiled(dict(seccomp_profile)) if seccomp_profile else b"",
         filter_flags=seccomp.flags(dict(seccomp_profile)) if seccomp_profile else 0,
         warnings=warnings,
     )
+
+
+_filters: dict[str, bytes] = {}  # compiled by this process, or by the launcher that it was forked from
+
+
+def _compiled(profile: dict[str, Any]) -> bytes:
+    key = json.dumps(profile)
+    if key not in _filters:
+        _filters[key] = seccomp.compile(profile)
+    return _filters[key]
 
 
 def user_annotation(config: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ could go to a docker client as it is: one byte of stream, three of zero, four of
 
 from __future__ import annotations
 
+import array
 import contextlib
 import json
 import os
@@ -66,7 +67,12 @@ def send(sock: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Receive one message and its descriptors, close-on-exec; (None, []) when the other end is closed."""
-    data, fds, _, _ = socket.recv_fds(sock, 1 << 18, 16, socket.MSG_CMSG_CLOEXEC)
+    # Not socket.recv_fds: in Python 3.11 it ignores the flag, and what we execute would inherit the descriptors.
+    data, ancillary, _, _ = sock.recvmsg(1 << 18, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, raw in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(raw[: len(raw) - len(raw) % fds.itemsize])
     return (json.loads(data) if data else None), list(fds)
 
 
