@@ -1,8 +1,62 @@
 """What a learner sees: how this machine is, what labrt has left in it, and pictures of both.
 
-    doctor/     what this machine can do, and what to type where it cannot      labrt.doctor()
-    ledger      what labrt has made and not yet taken down; takes it down       labrt.reset()
-    show        tables and pictures as HTML and SVG, each with the same in text
+    doctor/     what this machine can do, and what to type where it cannot        lab.doctor()
+    ledger      what labrt has made and not yet taken down; takes it down         lab.ledger(), lab.reset()
+    source      the live source of anything, with its file, line and man page     lab.source(mounts.overlay)
+    snapshot    what the host has just now, to be compared with later             lab.snapshot()
+    checks      judges an exercise by the kernel's state, and gives hints         lab.checks.clean()
+    show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
+    steps       names what was done and how long it took                          lab.steps()
+    sides       one process, seen from inside and from outside                    lab.sides(pid)
+    hub         Docker Hub, or the embedded default where it does not answer      lab.hub()
+    demo        the main job, narrated                                            python -m labrt.lab.demo
 
 The top floor but for the command line: it may use every other, and none of them uses it.
+
+    >>> from labrt import lab
+    >>> lab.doctor()
+
+Most rooms have one function of their own name. Such a module can itself be called: `lab.doctor` is the module
+labrt.lab.doctor whichever way it was imported, and `lab.doctor()` is `lab.doctor.doctor()`.
 """
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+_CALLABLE = ("doctor", "hub", "ledger", "sides", "snapshot", "source", "steps")
+_ROOMS = (*_CALLABLE, "checks", "demo", "show")
+
+
+class _Room(ModuleType):
+    """A module that can be called, as the function in it that has its name."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
+
+
+class _Floor(ModuleType):
+    """This package. However one of its modules is imported, Python ends with `lab.NAME = module`: here it comes by."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CALLABLE and type(value) is ModuleType:
+            value.__class__ = _Room
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Floor
+
+
+def __getattr__(name: str) -> Any:
+    if name == "reset":
+        return importlib.import_module("labrt.lab.ledger").reset
+    if name in _ROOMS:
+        return importlib.import_module(f"labrt.lab.{name}")
+    raise AttributeError(f"labrt.lab has no {name!r}; it has reset, {', '.join(sorted(_ROOMS))}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ROOMS, "reset"])

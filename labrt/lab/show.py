@@ -156,7 +156,7 @@ def timeline(steps: Sequence[Step], *, title: str = "Timeline") -> Picture:
         parts.append(_text(8, y + 14, _short(step.name, 38)))
         parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="18" style="fill:{COLOURS["brand"]}"/>')
         parts.append(_text(x + width + 6, y + 14, f"{step.milliseconds:.1f} ms"))
-    rows = [(step.name, f"{step.milliseconds:.1f} ms") for step in steps]
+    rows = [(step.name, f"{step.milliseconds:8.1f} ms", "█" * round(30 * step.milliseconds / end)) for step in steps]
     text = _said(f"{title}: {end:.1f} ms" if rows else f"{title}: no steps", rows)
     return Picture(_svg(760, 24 * len(steps) + 16, title, text, parts), text)
 
