@@ -225,7 +225,8 @@ def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
 
     attr = struct.pack(layout, *map(packed, fields))
     union = ctypes.create_string_buffer(attr, len(attr))
-    return _syscall("bpf", cmd, union, len(attr), shown=[cmd, *fields])
+    shown = [f"{len(field)} bytes" if isinstance(field, bytes | bytearray) else field for field in fields]
+    return _syscall("bpf", cmd, union, len(attr), shown=[cmd, *shown])
 
 
 CLOSE_RANGE_CLOEXEC = 4
