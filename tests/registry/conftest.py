@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import real
+
+# Helpers lie beside this file, whichever way pytest imports the tests.
+sys.path.append(str(Path(__file__).parent))
+
+import oracles
 from hub import Hub
+from samples import TAG, USERS, push
 
 from labrt.image.descriptor import OCI_INDEX, Descriptor
 from labrt.image.layout import Layout
-from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 from labrt.registry.client import Client
-from labrt.registry.credentials import DockerConfig
 from labrt.registry.events import Event, Waiting
 
-TAG = "1.38.0-glibc"
-AMD64 = "sha256:1cfa4e2b09e127b9c4ed43578d3f3c18e7d44ea47b9ea98475c0cbe9086525f8"
-ARM64 = "sha256:8f2ffdcb46f1b83e46665954ec130e497b979db766854f79ca9eee43242b7e4c"
-USERS = {"learner": "a-password-that-is-secret"}
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -84,44 +84,29 @@ def waits(events: list[Event]) -> Callable[[], list[float]]:
 @pytest.fixture(scope="session")
 def distribution(busybox: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Debian's docker-registry with the same busybox in it, pushed by skopeo. Gives host:port."""
-    real.need("docker-registry", "skopeo")
-    with real.docker_registry(tmp_path_factory.mktemp("registry")) as host:
+    oracles.need("docker-registry", "skopeo")
+    with oracles.docker_registry(tmp_path_factory.mktemp("registry")) as host:
         push(busybox, host, "--dest-tls-verify=false")
         yield host
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    return real.certificate(tmp_path_factory.mktemp("certificates"))
+    return oracles.certificate(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def signed_registry(
     busybox: Layout, authority: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, real.JwtServer]]:
-    real.need("docker-registry", "skopeo", "openssl")
+) -> Iterator[tuple[str, oracles.JwtServer]]:
+    oracles.need("docker-registry", "skopeo", "openssl")
     root, cert, key = authority
     where = tmp_path_factory.mktemp("registry")
     tls = {"tls": {"certificate": str(cert), "key": str(key)}}
     with (
-        real.JwtServer(cert, key, USERS) as tokens,
-        real.docker_registry(where, tls, real.token_auth(tokens, root)) as host,
+        oracles.JwtServer(cert, key, USERS) as tokens,
+        oracles.docker_registry(where, tls, oracles.token_auth(tokens, root)) as host,
     ):
         user = ":".join(*USERS.items())
         push(busybox, host, f"--dest-creds={user}", f"--dest-cert-dir={root.parent}")
         yield host, tokens
-
-
-def push(layout: Layout, host: str, *options: str) -> None:
-    source = f"oci:{layout.path}:docker.io/library/busybox:{TAG}"
-    real.run("skopeo", "copy", "-q", "--all", *options, source, f"docker://{host}/library/busybox:{TAG}")
-
-
-def platform(architecture: str) -> Platform:
-    return Platform.parse(f"linux/{architecture}")
-
-
-def signed_in(host: str, user: str, password: str) -> DockerConfig:
-    import base64
-
-    return DockerConfig(auths={host: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}})

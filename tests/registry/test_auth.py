@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Callable
 
 import pytest
-from conftest import platform, signed_in
 from hub import SERVICE, Hub
+from samples import platform, signed_in
 
 from labrt.errors import RegistryError, Unauthorized
 from labrt.image.layout import Layout

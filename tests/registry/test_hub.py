@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import oracles
 import pytest
-import real
 import requests
-from conftest import AMD64, ARM64, TAG
 from hub import Cdn, Hub
+from samples import AMD64, ARM64, TAG
 
 from labrt.image.descriptor import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from labrt.image.layout import Layout
@@ -106,7 +106,7 @@ def test_a_client_that_cannot_read_an_index(served: RegistryServer, distribution
                                   "/v2/library/nothing/tags/list"])  # fmt: skip
 @pytest.mark.parametrize("token", ["", "made-up"])
 def test_the_hub_challenges_as_docker_registry(
-    hub: Hub, signed_registry: tuple[str, real.JwtServer], authority: tuple, path: str, token: str,
+    hub: Hub, signed_registry: tuple[str, oracles.JwtServer], authority: tuple, path: str, token: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority[0]))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import oracles
 import pytest
-import real
-from conftest import AMD64, ARM64, TAG, platform
+from samples import AMD64, ARM64, TAG, platform
 
 from labrt.errors import ImageNotFound
 from labrt.image.layout import Layout
@@ -57,6 +57,6 @@ def test_an_image_that_is_not_there(distribution: str, client: Client, store: La
 def test_skopeo_reads_what_labrt_pulled(distribution: str, client: Client, store: Layout) -> None:
     name = f"{distribution}/library/busybox:{TAG}"
     client.pull(name, store, platform=platform("amd64"))
-    inspected = real.run("skopeo", "--override-arch", "amd64", "inspect", "--raw", f"oci:{store.path}:{name}")
+    inspected = oracles.run("skopeo", "--override-arch", "amd64", "inspect", "--raw", f"oci:{store.path}:{name}")
     assert store.resolve(name).digest == client.resolve(name)
     assert AMD64.encode() in inspected

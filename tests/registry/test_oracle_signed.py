@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import oracles
 import pytest
-import real
-from conftest import AMD64, TAG, USERS, platform, push, signed_in
+from samples import AMD64, TAG, USERS, platform, push, signed_in
 
 from labrt.errors import Unauthorized, Unreachable
 from labrt.image.layout import Layout
@@ -23,7 +23,7 @@ def trust(authority: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_anybody_pulls_with_a_token(
-    signed_registry: tuple[str, real.JwtServer], client: Client, store: Layout, events: list[Event]
+    signed_registry: tuple[str, oracles.JwtServer], client: Client, store: Layout, events: list[Event]
 ) -> None:
     host, tokens = signed_registry
     before = len(tokens.seen)
@@ -37,7 +37,7 @@ def test_anybody_pulls_with_a_token(
     assert all(event.url.startswith("https:") for event in events if isinstance(event, Exchange) and event.signed)
 
 
-def test_a_user_signs_in(signed_registry: tuple[str, real.JwtServer], store: Layout) -> None:
+def test_a_user_signs_in(signed_registry: tuple[str, oracles.JwtServer], store: Layout) -> None:
     host, tokens = signed_registry
     seen: list[Event] = []
     config = signed_in(host, "learner", USERS["learner"])
@@ -49,7 +49,7 @@ def test_a_user_signs_in(signed_registry: tuple[str, real.JwtServer], store: Lay
     assert not any(secret in shown for secret in (*tokens.tokens, *USERS.values()))
 
 
-def test_a_wrong_password(signed_registry: tuple[str, real.JwtServer], store: Layout) -> None:
+def test_a_wrong_password(signed_registry: tuple[str, oracles.JwtServer], store: Layout) -> None:
     host, _ = signed_registry
     with (
         Client(config=signed_in(host, "learner", "a-wrong-guess")) as client,
@@ -61,7 +61,7 @@ def test_a_wrong_password(signed_registry: tuple[str, real.JwtServer], store: La
 
 
 def test_a_certificate_that_nobody_signed_for_us(
-    signed_registry: tuple[str, real.JwtServer], client: Client, monkeypatch: pytest.MonkeyPatch, waits: Callable
+    signed_registry: tuple[str, oracles.JwtServer], client: Client, monkeypatch: pytest.MonkeyPatch, waits: Callable
 ) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(Unreachable, match="TLS: .*REQUESTS_CA_BUNDLE"):
@@ -70,10 +70,10 @@ def test_a_certificate_that_nobody_signed_for_us(
 
 
 def test_user_and_password_with_each_request(busybox: Layout, store: Layout, tmp_path: Path) -> None:
-    real.need("docker-registry", "skopeo", "openssl")
-    (tmp_path / "htpasswd").write_text(f"learner:{real.bcrypt('secret-word')}\n")
+    oracles.need("docker-registry", "skopeo", "openssl")
+    (tmp_path / "htpasswd").write_text(f"learner:{oracles.bcrypt('secret-word')}\n")
     auth = {"htpasswd": {"realm": "labrt", "path": str(tmp_path / "htpasswd")}}
-    with real.docker_registry(tmp_path / "registry", auth=auth) as host:
+    with oracles.docker_registry(tmp_path / "registry", auth=auth) as host:
         push(busybox, host, "--dest-creds=learner:secret-word", "--dest-tls-verify=false")
         with Client(config=signed_in(host, "learner", "secret-word")) as client:
             client.pull(f"{host}/library/busybox:{TAG}", store, platform=platform("amd64"))

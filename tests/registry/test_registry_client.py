@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 
 import pytest
-from conftest import AMD64, ARM64, TAG, platform
 from hub import Hub, Seen, _Loopback, send
+from samples import AMD64, ARM64, TAG, platform
 
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidReference, RegistryError, Unreachable
 from labrt.image.descriptor import OCI_LAYER_GZIP, Descriptor

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import AMD64, ARM64, TAG, platform
 from hub import Cdn, Hub
+from samples import AMD64, ARM64, TAG, platform
 
 from labrt.errors import (
     DigestMismatch,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import oracles
 import pytest
-import real
 import requests
-from conftest import AMD64, ARM64, TAG, platform
+from samples import AMD64, ARM64, TAG, platform
 
 from labrt.errors import InvalidInput, NotSupported, Unreachable
 from labrt.image.descriptor import DOCKER_INDEX, DOCKER_MANIFEST, OCI_MANIFEST, Descriptor
@@ -33,25 +33,25 @@ def copy(busybox: Layout, store: Layout) -> Layout:
 @pytest.mark.oracle
 @pytest.mark.parametrize(("architecture", "digest"), [("amd64", AMD64), ("arm64", ARM64)])
 def test_skopeo_copies_from_it(busybox: Layout, tmp_path: Path, architecture: str, digest: str) -> None:
-    real.need("skopeo")
+    oracles.need("skopeo")
     with RegistryServer(busybox) as server:
         source = f"docker://{server.host}/library/busybox:{TAG}"
         options = ["--src-tls-verify=false", "--override-arch", architecture]
         if architecture == "arm64":
             options += ["--override-variant", "v8"]
-        real.run("skopeo", *options[1:], "copy", "-q", options[0], source, f"oci:{tmp_path}/copied:busybox")
+        oracles.run("skopeo", *options[1:], "copy", "-q", options[0], source, f"oci:{tmp_path}/copied:busybox")
     copied = Layout(tmp_path / "copied").image("busybox", platform(architecture))
     assert str(copied.manifest.digest) == digest
 
 
 @pytest.mark.oracle
 def test_skopeo_inspects_and_copies_everything(busybox: Layout, tmp_path: Path) -> None:
-    real.need("skopeo")
+    oracles.need("skopeo")
     with RegistryServer(busybox) as server:
         name = f"docker://{server.host}/library/busybox"
-        inspect = real.run("skopeo", "inspect", "--tls-verify=false", "--override-arch=amd64", f"{name}:{TAG}")
-        real.run("skopeo", "copy", "-q", "--all", "--src-tls-verify=false", name, f"oci:{tmp_path}/all:busybox")
-        tags = real.run("skopeo", "list-tags", "--tls-verify=false", name)
+        inspect = oracles.run("skopeo", "inspect", "--tls-verify=false", "--override-arch=amd64", f"{name}:{TAG}")
+        oracles.run("skopeo", "copy", "-q", "--all", "--src-tls-verify=false", name, f"oci:{tmp_path}/all:busybox")
+        tags = oracles.run("skopeo", "list-tags", "--tls-verify=false", name)
     shown = json.loads(inspect)
     assert shown["Digest"] == str(busybox.resolve(NAME).digest)
     assert sorted(shown["RepoTags"]) == json.loads(tags)["Tags"] == [TAG, "latest"]
