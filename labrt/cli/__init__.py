@@ -1,1 +1,16 @@
-"""(described by its own module docs)"""
+"""The command line, typed as `docker` is.
+
+    main        where it begins; errors end here
+    group       the list of commands; each is a file in commands/, imported when it is called
+    commands/   one file per command: its options, its help, and a few lines that call the engine
+    exitcodes   from exceptions to exit codes and messages
+    foreground  a container in the foreground: attached, its signals forwarded, its terminal resized
+    session     the pump between our terminal or pipes and a container
+    remote      the two kinds of far end that a session can have
+    signals     signals as something to read
+    pulling     what a pull prints
+    parameters  options that several commands share; tab completion of names
+    show        tables, and times for people
+
+Nothing below this floor prints or exits; nothing on it knows how a container is made.
+"""

@@ -1,0 +1,26 @@
+"""`labrt create`: all of `labrt run` but the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from labrt.cli import parameters
+from labrt.cli.commands import run
+
+
+@click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
+@run.container_options
+def command(**how: Any) -> int:
+    """Create a new container.
+
+    Prints its id; `labrt start` starts it.
+
+    \b
+    Examples:
+      labrt create --name later busybox echo hello
+      labrt start -a later
+    """  # noqa: D301
+    click.echo(run.create(**how).id)
+    return 0

@@ -1,0 +1,78 @@
+"""`labrt exec`: one more program in a container that runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import click
+
+from labrt.cli import foreground, parameters
+from labrt.engine import execs
+from labrt.runtime.container import Container
+
+
+@click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
+@click.option("-d", "--detach", is_flag=True, help="Detached mode: run command in the background")
+@parameters.process_options
+@parameters.interactive_options
+@parameters.container_argument("running")
+@parameters.command_argument(required=True)
+def command(
+    detach: bool,
+    env: tuple[str, ...],
+    workdir: str | None,
+    user: str | None,
+    interactive: bool,
+    tty: bool,
+    name: str,
+    words: tuple[str, ...],
+) -> int:
+    """Execute a command in a running container.
+
+    The exit code is the command's own; 126 if it cannot be executed, 127 if it is not there.
+
+    \b
+    Examples:
+      labrt exec nap ps
+      labrt exec -it nap sh
+      labrt exec -e A=1 -w /tmp -u nobody nap env
+      echo hello | labrt exec -i nap cat
+    """  # noqa: D301
+    how = {"env": _environment(env, tty), "cwd": workdir, "user": user or ""}
+    container = parameters.get(name).runtime
+    if detach:
+        return _in_background(container, words, how)
+    foreground.require_terminal(interactive, tty)
+    if tty:
+        execution = container.exec(words, console_size=foreground.terminal_size(), **how)  # type: ignore[arg-type]
+        return foreground.converse(execution, interactive=interactive)
+    return execs.pump(container, words, (_writer(1), _writer(2)), stdin=0 if interactive else None, **how)
+
+
+def _environment(given: tuple[str, ...], tty: bool) -> list[str]:
+    """NAME=VALUE as it is, NAME with our own value, or not at all."""
+    own = [entry if "=" in entry else f"{entry}={os.environ[entry]}" for entry in given if _known(entry)]
+    return [*(["TERM=xterm"] if tty else []), *own]
+
+
+def _known(entry: str) -> bool:
+    return "=" in entry or entry in os.environ
+
+
+def _writer(fd: int) -> Callable[[bytes], None]:
+    def write(data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    return write
+
+
+def _in_background(container: Container, words: tuple[str, ...], how: dict[str, object]) -> int:
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        container.exec(words, stdio=(nothing, nothing, nothing), **how).close()  # type: ignore[arg-type]
+    finally:
+        os.close(nothing)
+    return 0

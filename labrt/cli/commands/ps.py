@@ -1,0 +1,63 @@
+"""`labrt ps`: the containers, in docker's columns."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import click
+
+from labrt.cli import show
+from labrt.engine.containers import Container, Containers
+from labrt.errors import ContainerNotFound
+
+HEADERS = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
+
+
+@click.command
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all containers (default shows just running)")
+@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
+@click.option("-q", "--quiet", is_flag=True, help="Only display container IDs")
+def command(everything: bool, no_trunc: bool, quiet: bool) -> None:
+    """List containers.
+
+    \b
+    Examples:
+      labrt ps                       Those that run
+      labrt ps -a                    All, with how they ended
+      labrt rm -f $(labrt ps -aq)    Remove every one
+    """  # noqa: D301
+    containers = Containers().list(all=everything)
+    if quiet:
+        for container in containers:
+            click.echo(container.id if no_trunc else container.id[:12])
+        return
+    rows = []
+    for container in containers:
+        with contextlib.suppress(ContainerNotFound):  # removed just now
+            rows.append(_row(container, no_trunc))
+    click.echo(show.table(HEADERS, rows))
+
+
+def _row(container: Container, no_trunc: bool) -> list[str]:
+    record = container.record()
+    command = " ".join(f"'{word}'" if " " in word else word for word in record["command"])
+    return [
+        container.id if no_trunc else container.id[:12],
+        record["image"],
+        json.dumps(command if no_trunc else show.shortened(command, 20), ensure_ascii=False),
+        show.ago(record["created"]),
+        status(container),
+        "",
+        record["name"],
+    ]
+
+
+def status(container: Container) -> str:
+    """Say it as docker does: Created, Up 3 seconds, Exited (0) 2 minutes ago."""
+    state, word = container.state, container.status
+    if word == "running":
+        return f"Up {show.ago(state.started).removesuffix(' ago')}"
+    if word == "exited":
+        return f"Exited ({state.exit_code}) {show.ago(state.finished)}"
+    return word.capitalize()

@@ -1,0 +1,20 @@
+"""`labrt wait`: the exit codes of containers, when they have them."""
+
+from __future__ import annotations
+
+import click
+
+from labrt.cli import parameters
+
+
+@click.command
+@parameters.containers_argument("running")
+def command(names: tuple[str, ...]) -> int:
+    """Block until one or more containers stop, then print their exit codes.
+
+    \b
+    Examples:
+      labrt wait nap
+      labrt run -d --name job busybox sh -c 'exit 3'; labrt wait job
+    """  # noqa: D301
+    return parameters.each(names, lambda name: parameters.get(name).wait())

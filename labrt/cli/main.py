@@ -1,0 +1,44 @@
+"""Where the command line begins: `labrt …` and `python -m labrt …` call `main`.
+
+The order here is that of what takes longest. A command that starts a program needs a launcher (runtime/launcher.py), a
+second Python that comes up by itself while this one reads click, the command and the engine. So it is begun first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+STARTERS = ("run", "start", "exec")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks, and return its exit code. `arguments` None: those of this process."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _open_standard_streams()
+        if arguments and arguments[0] in STARTERS and "--help" not in arguments and "_LABRT_COMPLETE" not in os.environ:
+            from labrt.runtime import launcher
+
+            launcher.default()
+        from labrt.cli import group, signals
+
+        signals.end_by_exception()
+        code = group.call(arguments)
+        sys.stdout.flush()
+        return code
+    except BaseException as error:
+        from labrt.cli import exitcodes
+
+        return exitcodes.report(error, arguments[0] if arguments else "")
+
+
+def _open_standard_streams() -> None:
+    """Open those of 0, 1 and 2 that our caller has closed: else the next socket would be taken for one of them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free descriptor, which is this one. sys.stdout stays None then; print and click bear that.
+            os.open(os.devnull, os.O_RDWR)

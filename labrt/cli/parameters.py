@@ -1,0 +1,104 @@
+"""Options and arguments that several commands share, and tab completion of names.
+
+A command takes every container that it is given, goes on after one that it cannot do, and says so at the end: `each`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from labrt.cli import exitcodes
+from labrt.errors import LabrtError
+
+if TYPE_CHECKING:
+    from labrt.engine.containers import Container
+
+F = TypeVar("F", bound=Callable[..., Any])
+# What comes after IMAGE or CONTAINER is the program's, whatever it looks like.
+ENDS_AT_FIRST_ARGUMENT = {"allow_interspersed_args": False}
+
+
+def container_names(statuses: Sequence[str] = ()) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Make a completer that offers the names of containers, of these statuses only (none given: of all)."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+        from labrt.engine.containers import Containers
+
+        try:
+            found = [(one.name, one.status) for one in Containers().list(all=True)]
+        except (LabrtError, OSError):  # completion is silent
+            return []
+        return [name for name, status in found if name.startswith(begun) and (not statuses or status in statuses)]
+
+    return complete
+
+
+def image_names(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Offer the names of images that are here. Without `:latest`: a shell takes a colon for the end of a word."""
+    from labrt.engine.images import Images
+    from labrt.image.reference import Reference
+
+    try:
+        names = [Reference.parse(name).familiar.removesuffix(":latest") for name in Images().layout.references()]
+    except (LabrtError, OSError):
+        return []
+    return [name for name in names if name.startswith(begun)]
+
+
+def containers_argument(*statuses: str) -> Callable[[F], F]:
+    """One or more containers, by name, id, or the beginning of an id."""
+    return click.argument(
+        "names", metavar="CONTAINER [CONTAINER...]", nargs=-1, required=True, shell_complete=container_names(statuses)
+    )
+
+
+def container_argument(*statuses: str) -> Callable[[F], F]:
+    """One container."""
+    return click.argument("name", metavar="CONTAINER", shell_complete=container_names(statuses))
+
+
+def command_argument(required: bool = False) -> Callable[[F], F]:
+    """Everything else: the command and its arguments."""
+    metavar = "COMMAND [ARG...]" if required else "[COMMAND] [ARG...]"
+    return click.argument("words", metavar=metavar, nargs=-1, required=required, type=click.UNPROCESSED)
+
+
+def interactive_options(command: F) -> F:
+    """Add -i and -t."""
+    command = click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY")(command)
+    return click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached")(command)
+
+
+def process_options(command: F) -> F:
+    """Add what a program can be told of its surroundings: -e, -w, -u."""
+    for option in (
+        click.option("-u", "--user", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])"),
+        click.option("-w", "--workdir", metavar="DIR", help="Working directory inside the container"),
+        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set environment variables"),
+    ):
+        command = option(command)
+    return command
+
+
+def get(name: str) -> Container:
+    """Find a container. Raises ContainerNotFound."""
+    from labrt.engine.containers import Containers
+
+    return Containers().get(name)
+
+
+def each(names: Sequence[str], act: Callable[[str], object]) -> int:
+    """Do something with each, print what came of it (None: the name), and go on after an error; 1 if there was one."""
+    code = 0
+    for name in names:
+        try:
+            came = act(name)
+        except LabrtError as error:
+            exitcodes.say(error)
+            code = exitcodes.FAILED
+        else:
+            click.echo(name if came is None else came)
+    return code

@@ -1,0 +1,185 @@
+"""The far end of a session: a container's monitor, or the terminal of an `exec`.
+
+Both are non-blocking in what they are given: `put` keeps it, `flush` hands over what the other side takes. A side that
+waits for the other while the other waits for it would hang for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from labrt.errors import ContainerError, LabrtError
+from labrt.linux import pty
+from labrt.runtime import wire
+from labrt.runtime.attachment import Attachment
+from labrt.runtime.container import Execution
+
+CHUNK = 1 << 16
+
+
+class Remote(Protocol):
+    """What a session asks of its far end."""
+
+    pending: bytearray  # what was put and is not yet taken
+    running: bool  # whether there is a program to be signalled
+
+    def fileno(self) -> int:
+        """Return the descriptor that can be written to when there is room."""
+        ...
+
+    def readable(self) -> Sequence[int]:
+        """Return the descriptors that announce output, or the end."""
+        ...
+
+    def begin(self) -> None:
+        """Let the program start, if it has not."""
+        ...
+
+    def put(self, data: bytes) -> None:
+        """Give input to the program."""
+        ...
+
+    def end_input(self) -> None:
+        """End the program's input."""
+        ...
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Tell its terminal how large ours is."""
+        ...
+
+    def flush(self) -> None:
+        """Hand over as much as the other side takes."""
+        ...
+
+    def receive(self) -> Iterator[tuple[int, bytes]] | None:
+        """Return what has come, as (1 or 2, bytes); None at the end."""
+        ...
+
+
+class Attached:
+    """A container's monitor: frames over its socket. `start`: its program is still to be started."""
+
+    def __init__(self, attachment: Attachment, *, start: bool) -> None:
+        self.attachment = attachment
+        self.pending = bytearray()
+        self._start = start
+        # The same socket, once more: ours to send on without waiting, while the Attachment receives.
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(attachment.fileno()))
+
+    @property
+    def running(self) -> bool:
+        """Whether its program is known to run."""
+        return self.attachment.started or not self._start
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self.attachment.fileno()
+
+    def readable(self) -> Sequence[int]:
+        """Return the socket's descriptor."""
+        return (self.attachment.fileno(),)
+
+    def begin(self) -> None:
+        """Start it."""
+        if self._start:
+            try:
+                self.attachment.start()
+            except OSError as error:
+                raise ContainerError("the container's monitor was killed", remedy="`labrt start` tries again") from error
+
+    def put(self, data: bytes) -> None:
+        """Frame input, for the monitor."""
+        self.pending += wire.frame(wire.STDIN, data)
+        self.flush()
+
+    def end_input(self) -> None:
+        """Frame the end of input: nothing."""
+        self.put(b"")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Frame a new size."""
+        self.pending += wire.control(resize=[rows, columns])
+        self.flush()
+
+    def flush(self) -> None:
+        """Send without waiting. What cannot be sent any more is forgotten: the end will be received."""
+        try:
+            while self.pending:
+                del self.pending[: self._sock.send(self.pending[:CHUNK], socket.MSG_DONTWAIT)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.pending.clear()
+
+    def receive(self) -> Iterator[tuple[int, bytes]] | None:
+        """Receive once."""
+        return self.attachment.ready() if self.attachment.receive() else None
+
+    def close(self) -> None:
+        """Close our own descriptor; the Attachment has its own."""
+        self._sock.close()
+
+
+class Console:
+    """The terminal of an `exec`. Its program's end is the end, whoever else still holds the terminal."""
+
+    running = True
+
+    def __init__(self, execution: Execution) -> None:
+        assert execution.master is not None, "an exec with pipes has no console"
+        self.execution = execution
+        self.master = execution.master
+        self.pending = bytearray()
+        os.set_blocking(self.master, False)
+
+    def fileno(self) -> int:
+        """Return the terminal's descriptor."""
+        return self.master
+
+    def readable(self) -> Sequence[int]:
+        """Return the terminal's descriptor, and the one that tells of the program's end."""
+        return (self.master, self.execution.fileno())
+
+    def begin(self) -> None:
+        """Nothing is left to do: it runs."""
+
+    def put(self, data: bytes) -> None:
+        """Type."""
+        self.pending += data
+        self.flush()
+
+    def end_input(self) -> None:
+        """A terminal's input has no end; who types Ctrl-D sends a byte."""
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size; the kernel tells the program."""
+        with contextlib.suppress(LabrtError):
+            pty.set_size(self.master, rows, columns)
+
+    def flush(self) -> None:
+        """Write without waiting."""
+        try:
+            while self.pending:
+                del self.pending[: os.write(self.master, self.pending[:CHUNK])]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.pending.clear()
+
+    def receive(self) -> Iterator[tuple[int, bytes]] | None:
+        """Read once; at the program's end, and when nobody has the terminal open any more, there is nothing."""
+        try:
+            data = os.read(self.master, CHUNK)
+        except BlockingIOError:
+            return None if self.execution.wait(0) is not None else iter(())
+        except OSError:  # EIO: its last program has closed it
+            return None
+        return iter([(wire.STDOUT, data)])
+
+    def close(self) -> None:
+        """Close the terminal: what still runs in it gets SIGHUP."""
+        os.close(self.master)
