@@ -227,9 +227,10 @@ def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int)
         there.send(pickle.dumps(OSError(error.errno, str(error))))
         return 1
     there.sendmsg([str(child.pid).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [child.pidfd]))])
-    there.close()
-    for fd in (0, 1, 2):
-        os.close(fd)  # or a pipe that the child has closed would seem open
+    # Whatever else is open here is a copy: a pipe or socket that the caller and the child have closed would seem open.
+    os.dup2(child.pidfd, 0)
+    child.pidfd = 0
+    syscalls.close_range(1, (1 << 32) - 1)
     exit = child.wait() or Exit(1)
     if exit.signal:  # end just as it ended
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -26,7 +26,7 @@ from typing import Any
 
 from labrt import paths
 from labrt.errors import Conflict, ContainerNotFound, LabrtError
-from labrt.linux import cgroups, process, syscalls
+from labrt.linux import cgroups, ledger, process, syscalls
 from labrt.linux.mounts import Mount
 from labrt.runtime import launcher, program
 from labrt.runtime import state as states
@@ -183,16 +183,20 @@ class Container:
                 os.unlink(os.path.join(self.directory, name))
 
     def mend(self) -> None:
-        """After the death of a monitor: kill what is left in the cgroup, remove that and the socket."""
+        """After the death of a monitor: take down what it would have, cgroup, socket, and its entry in the ledger."""
         state = self.state
-        if state.cgroup and not states.monitor_alive(state):
+        if states.monitor_alive(state):
+            return
+        if state.cgroup:
             with contextlib.suppress(LabrtError, OSError):
                 cgroups.load(state.cgroup, parent="/").remove()
-        if not states.monitor_alive(state):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.sockets, "attach.sock"))
-                os.rmdir(self.sockets)
+        for entry in ledger.entries(self.where.ledger):
+            if (entry.kind, entry.what) == ("process", str(state.monitor)):
+                ledger.strike(entry)
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(self.sockets, "attach.sock"))
+        with contextlib.suppress(OSError):
+            os.rmdir(self.sockets)
 
     def __repr__(self) -> str:
         with contextlib.suppress(ContainerNotFound):

@@ -1,15 +1,18 @@
 """The joiner: brings one more program into a container that runs. What `docker exec` is about.
 
-It enters the container's cgroup and namespaces, and forks: only a child is in a new PID namespace. The child goes the
-same last way as init (program.become). The joiner stays its parent, waits, and reports how it ended.
+Three processes, as in runc. The *joiner* stays outside, waits for the program, and reports how it ended. Its child, the
+*scout*, enters the container's cgroup and namespaces. Only children of the scout are in the new PID namespace, so it
+makes one, the *program*, as its sibling (CLONE_PARENT): the joiner is the one who can wait for it. Then the scout ends.
+The program goes the same last way as init (program.become).
 
-While it is in there, with the host's power still in its hands, processes of the container can see it in /proc. It is
-made undumpable first, so that none of them may look into it, or take its descriptors. See PR_SET_DUMPABLE in prctl(2).
+While scout and program are in there with the host's power still in their hands, processes of the container can see
+them in /proc. They are undumpable until the execve, so that none of those may look into them, or take their
+descriptors. See PR_SET_DUMPABLE in prctl(2).
 
     joiner ─► caller   {"started": pid}   (with a terminal: and its master descriptor), or {"error": …}
     joiner ─► caller   {"exit": code}
 
-Interface: `run(request, reply, pidfd, *stdio)`, called by the launcher. See setns(2), nsenter(1); notebook 17.
+Interface: `run(request, reply, pidfd, *stdio)`, called by the launcher. See setns(2), clone(2), nsenter(1); notebook 17.
 """
 
 from __future__ import annotations
@@ -28,20 +31,9 @@ from labrt.runtime import init, program, wire
 def run(request: dict[str, Any], reply: socket.socket, pidfd: int, *stdio: int) -> None:
     """Run one program in the container whose PID 1 is behind `pidfd`. `stdio` are its 0, 1 and 2; none: a terminal."""
     try:
-        prepared = program.prepare(request["process"], request["seccomp"], request["user"])
-        size = request.get("console_size")
-        child, inside = _join(request, prepared, pidfd, stdio, tuple(size) if size else None)
-        answer, fds = wire.receive(inside)
-        if answer is not None and "error" not in answer:
-            # The terminal's master is there; from here on silence means that the program runs.
-            verdict, _ = wire.receive(inside)
-            answer = verdict or answer
+        child, fds = _bring_in(request, pidfd, stdio)
     except BaseException as error:
         wire.send(reply, {"error": wire.error_to_json(error)})
-        return
-    if answer is None or "error" in answer:
-        exit = child.wait()
-        wire.send(reply, answer or {"error": wire.error_to_json(Conflict(f"killed while it joined: {exit}"))})
         return
     wire.send(reply, {"started": child.pid}, fds)
     for fd in (*fds, *stdio):
@@ -50,50 +42,81 @@ def run(request: dict[str, Any], reply: socket.socket, pidfd: int, *stdio: int) 
     wire.send(reply, {"exit": exit.code if exit else 255})
 
 
-def _join(
+def _bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tuple[process.Child, list[int]]:
+    """Start the program; return it and, with a terminal, the master's descriptor. Raises what kept it from starting."""
+    prepared = program.prepare(request["process"], request["seccomp"], request["user"])
+    size = request.get("console_size")
+    from_scout, scouts = wire.pair()
+    from_program, programs = wire.pair()
+    scout, _ = syscalls.clone3(0, exit_signal=signal.SIGCHLD)
+    if scout == 0:
+        try:
+            from_scout.close()
+            from_program.close()
+            _scout(request, prepared, pidfd, stdio, tuple(size) if size else None, scouts, programs)
+        except BaseException as error:
+            wire.send(scouts, {"error": wire.error_to_json(error)})
+        finally:
+            os._exit(127)
+    scouts.close()
+    programs.close()
+    made, _ = wire.receive(from_scout)
+    os.waitpid(scout, 0)
+    if made is None or "error" in made:
+        raise wire.error_from_json(made["error"]) if made else Conflict("the container ended while it was joined")
+    child = process.Child(made["pid"], os.pidfd_open(made["pid"]))
+    ready, fds = wire.receive(from_program)
+    # Once it is ready, silence and the end of the stream mean that the program runs.
+    verdict = wire.receive(from_program)[0] if ready and "error" not in ready else ready
+    if ready is None or (verdict and "error" in verdict):
+        exit = child.wait()
+        raise wire.error_from_json(verdict["error"]) if verdict else Conflict(f"the program was killed: {exit}")
+    return child, fds
+
+
+def _scout(
     request: dict[str, Any],
     prepared: program.Program,
     pidfd: int,
     stdio: tuple[int, ...],
     size: tuple[int, int] | None,
-) -> tuple[process.Child, socket.socket]:
+    back: socket.socket,
+    programs: socket.socket,
+) -> None:
+    """Enter the container and make the program there."""
     syscalls.prctl(program.PR_SET_DUMPABLE, 0)
     if request["cgroup"]:
-        cgroups.load(request["cgroup"]).add(0)
-    if process.wait_for(pidfd, 0):
-        raise Conflict("the container has just ended", remedy="`labrt start` starts it again")
+        cgroups.load(request["cgroup"], parent="/").add(0)
     different = CLONE(0)
     ours, theirs = namespaces.of("self"), namespaces.of(request["pid"])
+    if process.wait_for(pidfd, 0):
+        raise Conflict("the container has just ended", remedy="`labrt start` starts it again")
     for kind in set(ours) - set(ours.shared_with(theirs)):
         different |= namespaces.KINDS[kind][0]
-    inside, far = wire.pair()
     init.seal_imports()
     syscalls.setns(pidfd, different)
-    pid, child_pidfd = syscalls.clone3(0, exit_signal=signal.SIGCHLD)
+    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:
         try:
-            inside.close()
-            _become(prepared, far, stdio, size)
+            _become(prepared, programs, stdio, size)
         finally:
             os._exit(127)
-    far.close()
-    return process.Child(pid, child_pidfd), inside
+    wire.send(back, {"pid": pid})
 
 
 def _become(
-    prepared: program.Program, far: socket.socket, stdio: tuple[int, ...], size: tuple[int, int] | None
+    prepared: program.Program, back: socket.socket, stdio: tuple[int, ...], size: tuple[int, int] | None
 ) -> None:
     try:
         os.setsid()
         if stdio:
             init.set_stdio(*stdio[:3])
-            wire.send(far, {"ready": True})
+            wire.send(back, {"ready": True})
         else:
             master = init.open_console(size, console=False)
-            wire.send(far, {"ready": True}, [master])
+            wire.send(back, {"ready": True}, [master])
             os.close(master)
         syscalls.close_range(3, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
         program.become(prepared)
     except BaseException as error:
-        wire.send(far, {"error": wire.error_to_json(error)})
-
+        wire.send(back, {"error": wire.error_to_json(error)})

@@ -84,6 +84,14 @@ def test_the_block_ends_the_child(threads):
     assert not os.path.exists(f"/proc/{child.pid}")
 
 
+def test_what_the_caller_closes_is_closed(threads):
+    read, write = os.pipe()
+    with process.spawn(lambda: (os.close(write), os.read(read, 1), time.sleep(60)) and 0):
+        os.close(write)
+        assert os.read(read, 1) == b""
+    os.close(read)
+
+
 @pytest.mark.root
 def test_the_first_in_a_pid_namespace_is_1(threads):
     assert process.run_in_child(os.getpid, namespaces="pid") == 1
