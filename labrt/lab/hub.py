@@ -48,8 +48,8 @@ class Hub(NamedTuple):
 
     def __str__(self) -> str:
         if self.embedded:
-            return f"registry: {self.host}, the embedded default (Docker Hub does not answer: {self.why_not})"
-        return f"registry: {self.host}{' (Docker Hub)' if self.host == HUB else ''}"
+            return f"No answer from Docker Hub ({self.why_not}): the embedded default on {self.host} stands in"
+        return "Docker Hub answers" if self.host == "docker.io" else f"{self.host} answers"
 
 
 @contextlib.contextmanager
