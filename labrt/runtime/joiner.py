@@ -12,7 +12,7 @@ descriptors. See PR_SET_DUMPABLE in prctl(2).
     joiner ─► caller   {"started": pid}   (with a terminal: and its master descriptor), or {"error": …}
     joiner ─► caller   {"exit": code}
 
-Interface: `run(request, reply, pidfd, *stdio)`, called by the launcher. See setns(2), clone(2), nsenter(1); notebook 17.
+Interface: `run(request, reply, pidfd, *stdio)`, called by the launcher. See setns(2), clone(2); notebook 17.
 """
 
 from __future__ import annotations

@@ -34,26 +34,31 @@ class Writer:
 
     def write(self, stream: str, data: bytes) -> None:
         """Take what has arrived on a stream. Raises OSError when the disk is full."""
-        lines = (self._rest[stream] + data).split(b"\n")
-        self._rest[stream] = lines.pop()
-        out = [self._entry(stream, part) for line in lines for part in _parts(line + b"\n")]
+        whole, newline, self._rest[stream] = (self._rest[stream] + data).rpartition(b"\n")
+        lines = [line + b"\n" for line in whole.split(b"\n")] if newline else []
         while len(self._rest[stream]) > LONGEST:
-            out.append(self._entry(stream, self._rest[stream][:LONGEST]))
+            lines.append(self._rest[stream][:LONGEST])
             self._rest[stream] = self._rest[stream][LONGEST:]
-        if out:
-            _write_all(self._fd, b"".join(out))
+        if lines:
+            _write_all(self._fd, _entries(stream, lines))
 
     def close(self) -> None:
         """Write what was held back, and close."""
-        out = [self._entry(stream, rest) for stream, rest in self._rest.items() if rest]
         try:
-            _write_all(self._fd, b"".join(out))
+            _write_all(self._fd, b"".join(_entries(stream, [rest]) for stream, rest in self._rest.items() if rest))
         finally:
             os.close(self._fd)
 
-    def _entry(self, stream: str, line: bytes) -> bytes:
-        text = line.decode(errors="replace")  # JSON is text: bytes that are not UTF-8 show as U+FFFD, as in Docker
-        return json.dumps({"log": text, "stream": stream, "time": _now()}, ensure_ascii=False).encode() + b"\n"
+
+def _entries(stream: str, lines: list[bytes]) -> bytes:
+    """Format what has arrived together: a program may print a million lines a second, so what is common is made once.
+
+    JSON is text: bytes that are not UTF-8 show as U+FFFD, as in Docker.
+    """
+    end = f',"stream":"{stream}","time":"{_now()}"}}\n'
+    quote = json.encoder.encode_basestring
+    parts = (part for line in lines for part in ([line] if len(line) <= LONGEST else _parts(line)))
+    return "".join(f'{{"log":{quote(part.decode(errors="replace"))}{end}' for part in parts).encode()
 
 
 def _parts(line: bytes) -> Iterator[bytes]:
