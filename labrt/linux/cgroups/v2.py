@@ -51,12 +51,12 @@ class Cgroup(protocol.Cgroup):
     def make(self) -> None:
         """Make the directory, after its parents were made and told which controllers to hand down."""
         parent, wanted = os.path.dirname(self.directory), frozenset(self._controllers)
-        while True:
+        for attempt in range(10):
             try:
                 _hand_down(parent, self._root, wanted)
                 return tree.make(self.directory, parents=False)
             except (FileNotFoundError, NotFound):  # somebody pruned the parent in between
-                if not os.path.isdir(self._root):
+                if attempt == 9:
                     raise
 
     def open_fd(self) -> int | None:
