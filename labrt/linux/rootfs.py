@@ -236,8 +236,10 @@ def default_devices(root: str) -> Plan:
     numbers = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
     links = {
         "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2",
-        "ptmx": "pts/ptmx", "core": "/proc/kcore",
+        "ptmx": "pts/ptmx",
     }  # fmt: skip
+    if os.path.exists("/proc/kcore"):
+        links["core"] = "/proc/kcore"
     return [
         *(Device(root, f"/dev/{name}", "c", major, minor) for name, (major, minor) in numbers.items()),
         *(Link(root, f"/dev/{name}", target) for name, target in links.items()),
