@@ -4,12 +4,12 @@
     ledger      what labrt has made and not yet taken down; takes it down         lab.ledger(), lab.reset()
     source      the live source of anything, with its file, line and man page     lab.source(mounts.overlay)
     snapshot    what the host has just now, to be compared with later             lab.snapshot()
-    checks      judges an exercise by the kernel's state, and gives hints         lab.checks.clean()
+    checks      judge an exercise by the kernel's state, and give hints           lab.checks.cleans_up(clean_up)
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
     hub         Docker Hub, or the embedded default where it does not answer      lab.hub()
-    demo        the main job, narrated                                            python -m labrt.lab.demo
+    demo        the main job, narrated by narrator                                python -m labrt.lab.demo
 
 The top floor but for the command line: it may use every other, and none of them uses it.
 

@@ -173,8 +173,8 @@ class Demo:
             [(kind, str(here[kind].inode), str(there[kind].inode)) for kind in there if kind not in shared],
         )
         self.tell.detail(f"shared with the host: {shared}")
-        used = f"memory {human(memory.current or 0)} of {human(memory.max or 0)}, {pids.current} of {pids.max} processes"
-        self.tell.detail(f"cgroup {state.cgroup[:19]}…: {used}")
+        used = f"{human(memory.current or 0)} of {human(memory.max or 0)} memory"
+        self.tell.detail(f"cgroup {state.cgroup[:19]}…: {used}, {pids.current} of {pids.max} processes")
         self.tell.detail(f"{len(inside)} mounts in there, / is {inside[0].fstype}; of these {len(added)} on the host")
 
     def prove(self, container: Container, before: Snapshot, during: Snapshot) -> bool:
