@@ -339,3 +339,16 @@ def test_a_full_disk_is_said_so(root):
 def test_a_directory_is_no_file_in_the_same_layer(root):
     with pytest.raises(UnsafeLayer, match="file and a directory"):
         unpack(root, file("a", "x"), file("a/b", "y"))
+
+
+def test_an_absolute_link_begins_at_the_root_wherever_it_lies(root):
+    unpack(root, directory("a/b"), symlink("a/b/link", "/c/d"), symlink("a/b/near", "c"), file("a/b/link/f"))
+    unpack(root, file("a/b/near/g"))
+    assert tree(root) == ["a", "a/b", "a/b/c", "a/b/c/g", "a/b/link", "a/b/near", "c", "c/d", "c/d/f"]
+
+
+def test_what_replaces_a_directory_of_its_own_layer_keeps_its_own_time(root):
+    entries = [directory("a/b", mtime=1), file("a/b/c"), file("a", "x", mtime=TIME, mode=0o600), file(".wh.a")]
+    unpack(root, *entries)
+    assert (root / "a").stat().st_mtime == TIME
+    assert tree(root) == ["a"]
