@@ -8,6 +8,7 @@
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
+    workspace   a directory to work in, which does not stay                       lab.workspace("by-hand")
     hub         Docker Hub, or the embedded default where it does not answer      lab.hub()
     demo        the main job, narrated by narrator                                python -m labrt.lab.demo
 
@@ -27,7 +28,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_CALLABLE = ("doctor", "hub", "ledger", "sides", "snapshot", "source", "steps")
+_CALLABLE = ("doctor", "hub", "ledger", "sides", "snapshot", "source", "steps", "workspace")
 _ROOMS = (*_CALLABLE, "checks", "demo", "show")
 
 

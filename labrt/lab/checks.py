@@ -140,8 +140,9 @@ def _hints_for_clean_up(mounted: bool, left: bool, noted: bool, problem: str) ->
     if problem:
         return (f"it raised {problem}", "look at one entry: print(entries[0].kind, entries[0].what)")
     if mounted:
-        forgot = "the ledger has forgotten what the kernel still has" if not noted else "the kernel still has the mounts"
-        return (forgot, "take down first, strike after: mounts.unmount(entry.what), then ledger.strike(entry)")
+        forgot = "the kernel still has the mounts"
+        forgot = forgot if noted else "the ledger has forgotten what the kernel still has"
+        return (forgot, "take down first, then strike out: mounts.unmount(entry.what); ledger.strike(entry)")
     if left:
         gone = "the mounts are gone, but the directories that they were mounted on are not"
         return (gone, 'a "directory" goes by os.rmdir(entry.what)')

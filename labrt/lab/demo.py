@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import os
 import re
-import shutil
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,8 @@ from labrt.image.image import Image, human
 from labrt.lab.hub import Hub, hub
 from labrt.lab.narrator import Narrator
 from labrt.lab.snapshot import Snapshot, snapshot
-from labrt.linux import cgroups, ledger, namespaces, procfs
+from labrt.lab.workspace import workspace
+from labrt.linux import cgroups, namespaces, procfs
 from labrt.paths import Paths
 from labrt.registry import events
 from labrt.registry.client import Client
@@ -68,7 +68,7 @@ class Demo:
     def run(self) -> bool:
         """Do it all. Returns whether nothing stayed behind."""
         before = snapshot(self.home)
-        with self._directory(), hub(self.home) as registry:
+        with self._home(), hub(self.home) as registry:
             self.tell.say(str(registry))
             image = self.pull(registry)
             self.unpack(image)
@@ -81,16 +81,15 @@ class Demo:
         return self.prove(container, before, during)
 
     @contextlib.contextmanager
-    def _directory(self) -> Iterator[None]:
-        entry = ledger.record("directory", self.where.state, directory=self.home.ledger)
-        try:
-            os.makedirs(self.where.state, 0o700)
-            yield
-        finally:
-            with self.tell.step("remove", "Take it down: the container, its layers, its image"):
-                shutil.rmtree(self.where.state)
-                ledger.strike(entry)
-                self.tell.detail(f"removed {self.where.state}")
+    def _home(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(workspace(os.path.basename(self.where.state)))
+            try:
+                yield
+            finally:
+                with self.tell.step("remove", "Take it down: the container, its layers, its image"):
+                    stack.close()
+                    self.tell.detail(f"removed {self.where.state}")
 
     def pull(self, registry: Hub) -> Image:
         """Fetch the image, and tell of each exchange with the registry."""

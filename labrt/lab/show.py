@@ -98,7 +98,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     title = f'<caption style="text-align:left">{escape(caption)}</caption>' if caption else ""
     markup = f'<table style="color:{TEXT};{FONT}">{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return Picture(markup, _said(caption, [headers, *rows]))
+    return Picture(markup, said(caption, [headers, *rows]))
 
 
 def rich_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> object:
@@ -136,11 +136,11 @@ def stack(layers: Sequence[Sheet], *, title: str = "Layers") -> Picture:
         lid = f"8,{top:.1f} 24,{top - 8:.1f} 224,{top - 8:.1f} 208,{top:.1f}"
         parts.append(f'<polygon points="{lid}" style="{colour};fill-opacity:0.45"/>')
         label = f"{number}  {sheet.label}  {human(sheet.size)}  {sheet.detail}"
-        parts.append(_text(236, top + t / 2 + 4, _short(label)))
+        parts.append(text_at(236, top + t / 2 + 4, _short(label)))
         bottom -= max(26, t + 14)
     rows = [(n, s.label, human(s.size), s.detail) for n, s in enumerate(layers, 1)]
-    text = _said(f"{title}, top layer first" if rows else f"{title}: none", list(reversed(rows)))
-    return Picture(_svg(760, height, title, text, parts), text)
+    text = said(f"{title}, top layer first" if rows else f"{title}: none", list(reversed(rows)))
+    return Picture(svg(760, height, title, text, parts), text)
 
 
 def timeline(steps: Sequence[Step], *, title: str = "Timeline") -> Picture:
@@ -153,12 +153,12 @@ def timeline(steps: Sequence[Step], *, title: str = "Timeline") -> Picture:
     parts = []
     for row, (start, step) in enumerate(zip(starts, steps, strict=True)):
         y, x, width = 8 + 24 * row, 260 + 400 * start / end, max(1.0, 400 * step.milliseconds / end)
-        parts.append(_text(8, y + 14, _short(step.name, 38)))
+        parts.append(text_at(8, y + 14, _short(step.name, 38)))
         parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="18" style="fill:{COLOURS["brand"]}"/>')
-        parts.append(_text(x + width + 6, y + 14, f"{step.milliseconds:.1f} ms"))
+        parts.append(text_at(x + width + 6, y + 14, f"{step.milliseconds:.1f} ms"))
     rows = [(step.name, f"{step.milliseconds:8.1f} ms", "█" * round(30 * step.milliseconds / end)) for step in steps]
-    text = _said(f"{title}: {end:.1f} ms" if rows else f"{title}: no steps", rows)
-    return Picture(_svg(760, 24 * len(steps) + 16, title, text, parts), text)
+    text = said(f"{title}: {end:.1f} ms" if rows else f"{title}: no steps", rows)
+    return Picture(svg(760, 24 * len(steps) + 16, title, text, parts), text)
 
 
 def compare(before: Mapping[str, object], after: Mapping[str, object], *, caption: str = "") -> Picture:
@@ -175,7 +175,11 @@ def compare(before: Mapping[str, object], after: Mapping[str, object], *, captio
     return table(["what", "before", "after", ""], rows, caption=caption)
 
 
-def _said(title: str, rows: Sequence[Sequence[object]]) -> str:
+# For those who draw pictures of their own -----------------------------------------------------------------------------
+
+
+def said(title: str, rows: Sequence[Sequence[object]]) -> str:
+    """Say a picture in text: its title, and rows in columns."""
     return "\n".join(filter(None, [plain(title), columns(rows)]))
 
 
@@ -183,11 +187,13 @@ def _short(text: str, length: int = 72) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _text(x: float, y: float, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" style="fill:{TEXT};{FONT};white-space:pre">{escape(text)}</text>'
+def text_at(x: float, y: float, text: str, *, bold: bool = False) -> str:
+    """Write one line into a drawing; `y` is its base line."""
+    style = f"fill:{TEXT};{FONT};white-space:pre{';font-weight:bold' if bold else ''}"
+    return f'<text x="{x:.1f}" y="{y:.1f}" style="{style}">{escape(text)}</text>'
 
 
-def _svg(width: float, height: float, title: str, text: str, parts: Sequence[str]) -> str:
+def svg(width: float, height: float, title: str, text: str, parts: Sequence[str]) -> str:
     """Wrap a drawing: it scales with the page, and a screen reader reads its title and text."""
     box = f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" style="max-width:100%;height:auto"'
     said = f"<title>{escape(title)}</title><desc>{escape(text)}</desc>"
