@@ -1,4 +1,4 @@
-"""labrt: a container lab you can read.
+r"""labrt: a container lab you can read.
 
     cli        the command line, typed as `docker` is
     lab        what a learner sees: the doctor, the ledger, pictures, checks
@@ -11,7 +11,7 @@ Each floor uses only those below it. Start with any of these:
 
     >>> import labrt
     >>> labrt.run("busybox", "echo", "hello").stdout
-    'hello\\n'
+    'hello\n'
     >>> labrt.pull("alpine:3.20")       # shows itself as a tree of manifest and layers
     >>> labrt.doctor()                  # what this machine can do, and what to mend
     >>> labrt.reset()                   # take down everything labrt made

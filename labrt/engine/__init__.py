@@ -18,10 +18,10 @@ Here is what one calls first; `labrt.run` and `labrt.pull` are these:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
-    from labrt.engine.containers import Container
+    from labrt.engine.containers import Container, Result
     from labrt.image.image import Image
 
 __all__ = ["pull", "run"]
@@ -44,6 +44,10 @@ def pull(
         return Images().pull(reference, platform=wanted, on_event=listener)
 
 
+@overload
+def run(image: str, *command: str, detach: Literal[True], **options: Any) -> Container: ...
+@overload
+def run(image: str, *command: str, detach: Literal[False] = False, **options: Any) -> Result: ...
 def run(
     image: str,
     *command: str,
@@ -51,7 +55,7 @@ def run(
     input: str | bytes | None = None,
     progress: Callable[[object], None] | bool = True,
     **options: Any,
-) -> Any:
+) -> Result | Container:
     """Run a command in a new container made from an image, and return a Result when it has ended.
 
     `options` are those of `docker run`, as Python spells them (options.Options): name, env=["A=1"], workdir, user,

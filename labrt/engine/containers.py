@@ -317,9 +317,10 @@ class Containers:
         ledger.record("container", id, directory=self.where.ledger)
         try:
             os.makedirs(os.path.join(directory, "rootfs"), 0o700)
-            images.driver.prepare(id, chain_ids)
+            images.driver.prepare(id, chain_ids, durable=not wanted.remove)
             options.write_etc(directory, config["hostname"])
-            files.replace(os.path.join(directory, "config.json"), json.dumps(config).encode())
+            raw = json.dumps(config).encode()
+            files.replace(os.path.join(directory, "config.json"), raw, durable=not wanted.remove)
             self._register(directory, record)
         except BaseException:
             images.driver.remove(id)
@@ -336,7 +337,8 @@ class Containers:
                 remedy = f"`labrt rm {record['name']}`, or take another name"
                 raise Conflict(f"the name {record['name']} is taken by container {other.id[:12]}", remedy=remedy)
             record["name"] = record["name"] or names.new(set(taken))
-            files.replace(os.path.join(directory, "labrt.json"), json.dumps(record).encode())
+            durable = not record["options"]["remove"]
+            files.replace(os.path.join(directory, "labrt.json"), json.dumps(record).encode(), durable=durable)
 
     def list(self, *, all: bool = False) -> list[Container]:
         """List the containers that run, or with `all` every one; the newest first."""
@@ -351,7 +353,7 @@ class Containers:
         return [container for _, container in sorted(found, key=lambda pair: -pair[0])]
 
     def get(self, text: str) -> Container:
-        """Find one by name, id, or the beginning of its id. ContainerNotFound if none, InvalidInput if it fits several."""
+        """Find one by name, id, or the beginning of its id. ContainerNotFound if none, InvalidInput if several fit."""
         candidates = self.list(all=True)
         for container in candidates:
             if text in (container.id, container.name):

@@ -16,8 +16,11 @@ from collections.abc import Iterator
 from labrt.errors import Conflict
 
 
-def replace(path: str, data: bytes) -> None:
-    """Write `path` anew: a temporary file beside it, fsync, rename, fsync of the directory."""
+def replace(path: str, data: bytes, *, durable: bool = True) -> None:
+    """Write `path` anew: a temporary file beside it, fsync, rename, fsync of the directory.
+
+    Not `durable`: without the fsyncs, which wait for the disk; for what nobody will miss after a power cut.
+    """
     directory = os.path.dirname(path)
     temporary = os.path.join(directory, f".{os.path.basename(path)}-{os.getpid()}-{os.urandom(4).hex()}")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -25,12 +28,14 @@ def replace(path: str, data: bytes) -> None:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    sync_directory(directory)
+    if durable:
+        sync_directory(directory)
 
 
 def sync_directory(path: str) -> None:

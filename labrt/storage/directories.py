@@ -126,7 +126,7 @@ class Directories(abc.ABC):
 
     # Containers -------------------------------------------------------------------------------------------------------
 
-    def prepare(self, container_id: str, chain_ids: Sequence[Digest]) -> list[Mount]:
+    def prepare(self, container_id: str, chain_ids: Sequence[Digest], *, durable: bool = True) -> list[Mount]:
         """Make a container's writable layer; see Driver."""
         container = self._container(container_id)
         self._make()
@@ -135,7 +135,8 @@ class Directories(abc.ABC):
                 with self._locked():
                     self._need(chain_ids)
                     os.mkdir(container, 0o700)
-                    _write(os.path.join(container, "container.json"), {"chain_ids": [*map(str, chain_ids)]})
+                    about = {"chain_ids": [*map(str, chain_ids)]}
+                    _write(os.path.join(container, "container.json"), about, durable=durable)
             except FileExistsError:
                 raise Conflict(f"container {container_id} has a root already", remedy="choose another id") from None
             except OSError:
@@ -227,5 +228,5 @@ def _read(path: str) -> dict[str, Any]:
     return {}
 
 
-def _write(path: str, value: dict[str, Any]) -> None:
-    files.replace(path, json.dumps(value).encode())
+def _write(path: str, value: dict[str, Any], *, durable: bool = True) -> None:
+    files.replace(path, json.dumps(value).encode(), durable=durable)

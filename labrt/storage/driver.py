@@ -49,9 +49,10 @@ class Driver(Protocol):
         """
         ...
 
-    def prepare(self, container_id: str, chain_ids: Sequence[Digest]) -> list[Mount]:
+    def prepare(self, container_id: str, chain_ids: Sequence[Digest], *, durable: bool = True) -> list[Mount]:
         """Make a container's writable layer on these layers (none is fine), and return its mounts as `mounts` does.
 
+        Not `durable`: it need not survive a power cut, as that of a container which is removed at its end anyway.
         Raises Conflict when the container is here already, NotFound when a layer is absent.
         """
         ...

@@ -1,0 +1,25 @@
+"""A labrt of its own, with the embedded busybox in its store: these tests need no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from labrt.engine import embedded
+from labrt.engine.images import Images
+from labrt.lab.ledger import reset
+from labrt.runtime import launcher
+
+
+@pytest.fixture
+def house(labrt_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """LABRT_ROOT with busybox, as it is after set-up and a first pull. Afterwards everything is taken down."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(labrt_root))
+    embedded.ensure()
+    with embedded.serve() as server:
+        Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
+    yield labrt_root
+    launcher.default().close()
+    assert reset(quiet=True).ok

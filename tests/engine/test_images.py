@@ -1,0 +1,119 @@
+"""Images in the engine's hands: the embedded default, policies, listing and removal."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import labrt
+from labrt.engine import embedded
+from labrt.engine.images import EmbeddedUsed, Images, Unpacked
+from labrt.errors import ImageNotFound, InvalidInput, Unreachable
+from labrt.registry.client import Client
+
+
+@pytest.fixture
+def offline(labrt_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No registry anywhere: whoever asks for a name, hears that it does not resolve."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(labrt_root))
+
+    def nobody(self, reference, *_, **__):
+        raise Unreachable(f"{reference}: Name or service not known")
+
+    real = Client.pull
+    monkeypatch.setattr(
+        Client, "pull", lambda self, *a, **k: real(self, *a, **k) if "127.0.0.1" in repr(self) else nobody(self, *a)
+    )
+    return labrt_root
+
+
+def test_where_the_hub_is_out_of_reach_the_embedded_busybox_serves_and_says_so(offline):
+    embedded.ensure()
+    heard = []
+    image = labrt.pull("busybox", progress=heard.append)
+    assert image.config.labels["org.opencontainers.image.description"].startswith("made by labrt")
+    told = [event for event in heard if isinstance(event, EmbeddedUsed)]
+    assert "Docker Hub cannot be reached" in str(told[0])
+    assert any(isinstance(event, Unpacked) for event in heard)
+
+
+@pytest.mark.parametrize("name", ["alpine", "busybox:1.36", "quay.io/library/busybox", "someone/busybox"])
+def test_nothing_else_is_put_in_anothers_place(offline, name):
+    embedded.ensure()
+    with pytest.raises(Unreachable, match="not known"):
+        labrt.pull(name)
+
+
+def test_without_it_the_error_is_the_registrys(offline):
+    with pytest.raises(Unreachable):
+        labrt.pull("busybox")
+
+
+def test_policies(offline):
+    embedded.ensure()
+    images = Images()
+    with pytest.raises(ImageNotFound, match="labrt pull busybox"):
+        images.get("busybox", policy="never")
+    first = images.get("busybox", policy="missing")
+    heard = []
+    assert images.get("busybox", policy="missing", on_event=heard.append).id == first.id
+    assert heard == []
+    images.get("busybox", policy="always", on_event=heard.append)
+    assert heard
+    with pytest.raises(InvalidInput, match="'often'"):
+        images.get("busybox", policy="often")
+
+
+def test_found_by_name_and_by_id_and_removed_with_its_layers(offline):
+    embedded.ensure()
+    images = Images()
+    image = images.pull("busybox")
+    assert images.find("busybox").id == images.find(image.id.hex[:8]).id == image.id
+    assert images.driver.layers() == list(image.config.chain_ids)
+    told = images.remove("busybox")
+    assert told[0] == "Untagged: busybox:latest"
+    assert images.all() == []
+    assert images.driver.layers() == []
+    assert images.layout.blobs() == []
+    with pytest.raises(ImageNotFound):
+        images.remove("busybox")
+
+
+def test_two_names_share_what_the_last_one_takes_along(offline):
+    embedded.ensure()
+    images = Images()
+    image = images.pull("busybox")
+    images.layout.tag(image.reference.with_tag("mine"), image.descriptor)
+    assert images.remove("busybox:mine") == ["Untagged: busybox:mine"]
+    assert images.driver.layers() == list(image.config.chain_ids)
+    assert images.find("busybox").id == image.id
+
+
+def test_the_tree(offline):
+    from rich.console import Console
+
+    embedded.ensure()
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(labrt.pull("busybox"))
+    text = console.export_text()
+    console.file.close()
+    assert all(word in text for word in ("busybox:latest", "manifest", "layer"))
+
+
+def test_a_real_image_from_a_real_layout(labrt_root, shared):
+    """The official busybox, as Docker Hub serves it."""
+    from labrt.image.layout import Layout
+    from labrt.registry.server import RegistryServer
+
+    copy = labrt_root / "layout"
+    shutil.copytree(shared / "images" / "busybox", copy)
+    with RegistryServer(Layout(copy)) as server:
+        reference = f"{server.url.removeprefix('http://')}/library/busybox:1.38.0-glibc"
+        image = Images().pull(reference)
+    assert str(image.descriptor.digest) in (
+        "sha256:1cfa4e2b09e127b9c4ed43578d3f3c18e7d44ea47b9ea98475c0cbe9086525f8",
+        "sha256:8f2ffdcb46f1b83e46665954ec130e497b979db766854f79ca9eee43242b7e4c",
+    ) or image.config.platform.os == "linux"
+    assert len(image.manifest.layers) == 1
