@@ -1,10 +1,12 @@
-"""From exceptions to exit codes, and to one line on standard error. Nothing else in labrt decides either.
+"""From exceptions to exit codes, and to one line on standard error.
 
     125         labrt itself could not: wrong usage, or whatever kept `run` and `create` from getting to the program
     126, 127    the program could not be executed; was not found
     128 + n     ended by signal n: Ctrl-C is 130, a reader that went away (`| head -1`) is 141
     1           another command failed
     otherwise   the program's own
+
+`of` decides the one and `message` the other; nothing else in labrt does.
 """
 
 from __future__ import annotations

@@ -47,8 +47,7 @@ class Pulling:
             status = "Downloaded newer image" if self._fetched else "Image is up to date"
             self._last = [f"Digest: {event.digest}", f"Status: {status} for {event.reference.familiar}"]
         elif isinstance(event, events.Waiting | events.MirrorFailed | events.HelperFailed | EmbeddedUsed):
-            if not self._draw:  # the bars show these themselves
-                print(event, file=sys.stderr, flush=True)
+            self._trouble(event)
         if self._draw:
             self._draw(event)
 
@@ -65,6 +64,11 @@ class Pulling:
     def _layer(self, descriptor: Any, became: str) -> None:
         if descriptor.is_layer and not self._draw:
             self._once(f"{descriptor.digest.short}: {became}")
+
+    def _trouble(self, event: object) -> None:
+        """Say what is not as it should be, on stderr whatever `out` is; the bars show it themselves."""
+        if not self._draw:
+            print(event, file=sys.stderr, flush=True)
 
     def _once(self, line: str) -> None:
         """Print a line, unless it has been said: a layer may be there twice, and another registry may be asked."""

@@ -25,7 +25,11 @@ class Remote(Protocol):
     """What a session asks of its far end."""
 
     pending: bytearray  # what was put and is not yet taken
-    running: bool  # whether there is a program to be signalled
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a program that can be signalled."""
+        ...
 
     def fileno(self) -> int:
         """Return the descriptor that can be written to when there is room."""
@@ -89,7 +93,8 @@ class Attached:
             try:
                 self.attachment.start()
             except OSError as error:
-                raise ContainerError("the container's monitor was killed", remedy="`labrt start` tries again") from error
+                remedy = "`labrt start` tries again"
+                raise ContainerError("the container's monitor was killed", remedy=remedy) from error
 
     def put(self, data: bytes) -> None:
         """Frame input, for the monitor."""
@@ -127,14 +132,17 @@ class Attached:
 class Console:
     """The terminal of an `exec`. Its program's end is the end, whoever else still holds the terminal."""
 
-    running = True
-
     def __init__(self, execution: Execution) -> None:
         assert execution.master is not None, "an exec with pipes has no console"
         self.execution = execution
         self.master = execution.master
         self.pending = bytearray()
         os.set_blocking(self.master, False)
+
+    @property
+    def running(self) -> bool:
+        """Whether its program is known to run: there would be no execution otherwise."""
+        return True
 
     def fileno(self) -> int:
         """Return the terminal's descriptor."""

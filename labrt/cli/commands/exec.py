@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -39,13 +40,13 @@ def command(
       labrt exec -e A=1 -w /tmp -u nobody nap env
       echo hello | labrt exec -i nap cat
     """  # noqa: D301
-    how = {"env": _environment(env, tty), "cwd": workdir, "user": user or ""}
+    how: dict[str, Any] = {"env": _environment(env, tty), "cwd": workdir, "user": user or ""}
     container = parameters.get(name).runtime
     if detach:
         return _in_background(container, words, how)
     foreground.require_terminal(interactive, tty)
     if tty:
-        execution = container.exec(words, console_size=foreground.terminal_size(), **how)  # type: ignore[arg-type]
+        execution = container.exec(words, console_size=foreground.terminal_size(), **how)
         return foreground.converse(execution, interactive=interactive)
     return execs.pump(container, words, (_writer(1), _writer(2)), stdin=0 if interactive else None, **how)
 
@@ -69,10 +70,10 @@ def _writer(fd: int) -> Callable[[bytes], None]:
     return write
 
 
-def _in_background(container: Container, words: tuple[str, ...], how: dict[str, object]) -> int:
+def _in_background(container: Container, words: tuple[str, ...], how: dict[str, Any]) -> int:
     nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
-        container.exec(words, stdio=(nothing, nothing, nothing), **how).close()  # type: ignore[arg-type]
+        container.exec(words, stdio=(nothing, nothing, nothing), **how).close()
     finally:
         os.close(nothing)
     return 0

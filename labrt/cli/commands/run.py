@@ -1,8 +1,10 @@
-r"""`labrt run`: create a container, start it, and be attached to it until its end.
+"""`labrt run`: create a container, start it, and be attached to it until its end.
 
     with -d                print its id, and leave it running
     without                output comes here, to stdout and stderr apart; with -t through a terminal of its own
     -i                     what is typed or piped goes in; the end of the pipe is the end of its input
+
+See foreground.py for how it ends. The options are engine.options.Options, as one types them.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from labrt.cli import exitcodes, foreground, parameters
+from labrt.cli.session import Outcome
 
 
 @click.command
@@ -40,6 +41,6 @@ def _attached(name: str, interactive: bool) -> int:
         container.prepare()
     start = container.status != "running"
     code, outcome = foreground.follow(container, stdin=stdin, tty=created["tty"], start=start)
-    if created["remove"] and outcome is foreground.Outcome.ENDED:
+    if created["remove"] and outcome is Outcome.ENDED:
         foreground.discard(container)
     return code
