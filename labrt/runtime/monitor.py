@@ -21,8 +21,9 @@ import socket
 import time
 from typing import Any
 
-from labrt.errors import Conflict, ContainerError, InvalidConfig, LabrtError
+from labrt.errors import Conflict, ContainerError, InvalidConfig, LabrtError, NotSupported
 from labrt.linux import cgroups, ledger, process, pty, syscalls, userns
+from labrt.linux.cgroups import systemd
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
@@ -152,8 +153,14 @@ class Monitor:
         self.listener.setblocking(False)
 
     def _make_cgroup(self) -> None:
-        if self.state.cgroup:
-            self.cgroup = cgroups.create(self.state.cgroup)
+        path = self.state.cgroup
+        if path and systemd.present() and cgroups.detect().mode == "unified":
+            # The tree is systemd's: it gives us a part of it, with ourselves in it, and takes that back at our end.
+            with contextlib.suppress(NotSupported):
+                path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
+        if path:
+            self.cgroup = cgroups.create(path, parent="/")
+            self._save(cgroup=path)
             self.cgroup.apply(self.config["linux"].get("resources") or {})
 
     def _clone(self, birth: init.Birth, far: socket.socket) -> None:
