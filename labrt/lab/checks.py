@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from labrt import paths
-from labrt.errors import LabrtError
 from labrt.lab import ledger as book
 from labrt.lab import show, takedown
 from labrt.linux import ledger, mounts, process, procfs
@@ -179,13 +178,6 @@ def contained(by_hand: Mapping[str, str], by_labrt: Mapping[str, str]) -> Check:
     saw = ", ".join(f"{field} {by_hand.get(field, 'missing')!r}" for field in differ) or "the same in every field"
     expected = ", ".join(f"{field} {by_labrt.get(field, 'missing')!r}" for field in differ or ISOLATION)
     return Check("become", not differ, saw, expected, ISOLATION[differ[0]] if differ else ())
-
-
-def read_probe(path: str) -> dict[str, str]:
-    """Read what a probe wrote, `name=value` lines; of an absent file, nothing."""
-    with contextlib.suppress(FileNotFoundError, LabrtError), open(path, errors="replace") as file:
-        return parse_probe(file.read())
-    return {}
 
 
 def parse_probe(text: str) -> dict[str, str]:

@@ -1,0 +1,323 @@
+# %% [markdown]
+# # 21 · Capstone: `docker run`, by hand
+#
+# **Afterwards you can** go the whole way from an image's name to a running process with nothing but the course's
+# primitives, and say at each step what the registry or the kernel was asked.
+#
+# **You need** the ideas of notebooks 01 to 20, or patience. **It takes** about 45 minutes. First the destination, in
+# one line:
+
+# %%
+import labrt
+from labrt import lab
+
+labrt.reset(quiet=True)
+print(labrt.run("busybox", "echo", "this is where we are going").stdout)
+
+# %% [markdown]
+# Now without `labrt.run`. Everything that we open goes onto one *exit stack*, so that a single `stack.close()` takes it
+# down in reverse, whatever happens in between. And `steps` keeps the time.
+
+# %%
+from contextlib import ExitStack
+
+before = lab.snapshot()
+stack = ExitStack()
+steps = lab.steps("docker run, by hand")
+home = stack.enter_context(lab.workspace("by-hand"))
+
+# %% [markdown]
+# ## 1 · The registry
+#
+# Is Docker Hub there? If not, a small registry on this machine stands in, with one image in it. The steps are the same.
+# We start with nothing in our hands, and ask what it takes to be let in.
+
+# %%
+from labrt.registry.client import Client
+
+wire = []
+hub = stack.enter_context(lab.hub())
+client = stack.enter_context(Client(on_event=wire.append))
+reference = hub.reference("busybox")
+with steps("challenge and token"):
+    challenge = client.challenge(hub.host)
+    token = client.token(reference)
+print(hub, challenge or "no challenge: it is open to all", token or "no token needed", sep="\n")
+
+# %% [markdown]
+# Docker Hub answers 401, and names a token server that lets anybody read public images for five minutes. A registry
+# without locks says 200 at once.
+#
+# Next, what does the name stand for? Either for a *manifest*, the list of an image's parts, or for an *index*: one
+# manifest per kind of machine.
+
+# %%
+from labrt.image.manifest import Index
+from labrt.image.platform import Platform
+
+with steps("index or manifest"):
+    document = client.manifest(reference)
+entries = document.manifests if isinstance(document, Index) else [document.descriptor(Platform.host())]
+rows = [[entry.platform, entry.digest.short, entry.size] for entry in entries]
+lab.show.table(["platform", "digest", "bytes"], rows, caption=type(document).__name__)
+
+# %%
+import json
+
+with steps("manifest for this machine"):
+    manifest = client.manifest(reference, platform=Platform.host())
+    config = client.config(reference)
+print(json.dumps(json.loads(manifest.raw), indent=2))
+
+# %% [markdown]
+# A manifest names everything by *digest*: the SHA-256 of its bytes. So it does not matter who hands us the bytes.
+# **Predict:** we change a single bit of the last layer. How many of the digest's 64 digits will still be right?
+
+# %%
+guess = 63  # your guess
+
+# %%
+from labrt.image.digest import Digest
+
+with steps("blobs, digests verified"):
+    blobs = [b"".join(client.blob(reference, layer)) for layer in manifest.layers]
+flipped = blobs[-1][:-1] + bytes([blobs[-1][-1] ^ 1])
+wanted, changed = manifest.layers[-1].digest, Digest.of(flipped)
+right = sum(a == b for a, b in zip(wanted.hex, changed.hex, strict=True))
+rows = [["the manifest says", wanted], ["the bytes as they came", Digest.of(blobs[-1])], ["one bit changed", changed]]
+lab.show.table(["", "digest"], rows, caption=f"You said {guess}; {right} digits are right, by chance: about 64/16")
+
+# %% [markdown]
+# `client.blob` hashes while it streams, and ends in `DigestMismatch` where you would have ended with a changed layer.
+# This is all that has gone over the wire:
+
+# %%
+from labrt.registry.events import Exchange
+
+exchanges = [event for event in wire if isinstance(event, Exchange)]
+rows = [[e.method, e.url.partition("/v2/")[2][:60] or "/", e.signed or "nobody", e.status] for e in exchanges]
+lab.show.table(["", "what", "signed in as", "status"], rows)
+
+# %% [markdown]
+# ## 2 · The root
+#
+# A layer is a tar archive, compressed. We unpack each into a directory of its own. The archive is a stranger's, so
+# `layer.apply` lets nothing out of that directory; and the digest of what was *inside* the compression must be the
+# config's *diff id*.
+
+# %%
+import io
+import os
+
+from labrt.image import layer
+
+directories = []
+with steps("layers unpacked"):
+    for number, blob in enumerate(blobs):
+        directory = os.path.join(home, f"layer-{number}")
+        os.mkdir(directory, 0o755)
+        below = directories[::-1]
+        applied = layer.apply(io.BytesIO(blob), directory, whiteouts="overlay", lowers=below)
+        assert applied.diff_id == config.diff_ids[number]
+        directories.append(directory)
+
+# %% [markdown]
+# Nobody may write into these directories: other containers stand on them too. So the kernel's *overlay* lays an empty
+# sheet on top, and shows all of them as one tree. What is written lands on that sheet, `upper`.
+
+# %%
+from labrt.linux import mounts
+
+upper = os.path.join(home, "upper")
+os.mkdir(upper, 0o755)
+with steps("overlay mounted"):
+    root = stack.enter_context(mounts.overlay(directories[::-1], upper=upper))
+print(root, "has", *sorted(os.listdir(root)))
+
+# %%
+sheets = [
+    lab.show.Sheet(f"layer {number}", part.size, f"sha256:{part.digest.short}…")
+    for number, part in enumerate(manifest.layers)
+]
+lab.show.stack([*sheets, lab.show.Sheet("upper", 0, "where the container writes")], title="What the root is made of")
+
+# %% [markdown]
+# ## 3 · The limits
+#
+# A *cgroup* is a directory, too: the kernel's way to say who may have how much. 64 MiB of memory, and 32 processes,
+# which also takes the sting out of a fork bomb.
+
+# %%
+from labrt.linux import cgroups
+
+with steps("cgroup made"):
+    group = stack.enter_context(cgroups.create("by-hand"))
+    group.memory.max = "64M"
+    group.pids.max = 32
+print(group.path, "memory:", group.memory.max, "processes:", group.pids.max)
+
+# %% [markdown]
+# ## 4 · The plan
+#
+# What will happen in the new mount namespace can be read before it happens. The order is the kernel's: all mounts
+# first, and `pivot_root` last, for afterwards the old root is out of reach.
+
+# %%
+from labrt.linux import rootfs
+
+plan = rootfs.plan(root)
+for step in [*plan[:9], f"… {len(plan) - 12} more …", *plan[-3:]]:
+    print(step)
+
+# %% [markdown]
+# ## 5 · Exercise: become the container
+#
+# This is what the child does, born into new namespaces. It has to
+#
+# 1. `syscalls.unshare(CLONE.NEWCGROUP)`: take its cgroup for the root of all cgroups,
+# 2. `syscalls.sethostname("capstone")`,
+# 3. `rootfs.execute(plan)`,
+# 4. `os.execve("/bin/sh", argv, ENV)`: become another program. It never returns.
+
+# %%
+from labrt.linux import process, syscalls
+from labrt.linux.flags import CLONE
+
+NAMESPACES = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWPID | CLONE.NEWNET
+ENV = {"PATH": "/bin:/sbin:/usr/bin:/usr/sbin"}
+argv = ["sh", "-c", "echo hello from $(hostname), as process $$; ls /"]
+me = os.getpid()
+
+
+def become():
+    """Be the child: build the container around this process, and execute the program."""
+    assert os.getpid() != me, "spawn it: called here, it would do all this to the notebook"
+    ### BEGIN SOLUTION: four calls, in the order of the list above
+    syscalls.unshare(CLONE.NEWCGROUP)
+    syscalls.sethostname("capstone")
+    rootfs.execute(plan)
+    os.execve("/bin/sh", argv, ENV)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# One `clone3` makes the process and its namespaces; it is in its cgroup before `become` begins. What you see next is
+# written by busybox, from within your container:
+
+# %%
+with steps("clone3, pivot_root, execve, wait"):
+    exit = process.spawn(become, namespaces=NAMESPACES, cgroup=group).wait()
+print(exit)
+
+# %% [markdown]
+# ## 6 · Is it one?
+#
+# Then it should answer as labrt's own containers do. A *probe* asks the same questions in both: who am I, what do I
+# see, what may I? Its standard output is a file of ours.
+
+# %%
+PROBE = r"""
+echo hostname=$(hostname)
+echo uid=$(id -u)
+echo pid=$$
+echo root=$(awk '$2 == "/" {print $3}' /proc/mounts)
+echo mounts=$(awk '$2 !~ "^/etc/" {print $2}' /proc/mounts | sort)
+echo network=$(ls /sys/class/net)
+echo cgroup=$(cut -d: -f3 /proc/self/cgroup | sort -u)
+echo limit=$(cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null)
+echo etc=$(awk '$2 ~ "^/etc/" {print $2}' /proc/mounts | sort)
+echo capabilities=$(awk '/^CapEff/ {print $2}' /proc/self/status)
+echo seccomp=$(awk '/^Seccomp:/ {print $2}' /proc/self/status)
+"""
+
+# %%
+argv = ["sh", "-c", PROBE]
+with open(os.path.join(home, "answers"), "w+") as answers:
+
+    def become_and_answer():
+        os.dup2(answers.fileno(), 1)
+        become()
+
+    process.spawn(become_and_answer, namespaces=NAMESPACES, cgroup=group).wait()
+    by_hand = lab.checks.parse_probe(answers.read())
+# %%
+result = labrt.run(reference, "sh", "-c", PROBE, hostname="capstone", memory="64m", pids_limit=32)
+by_labrt = lab.checks.parse_probe(result.stdout)
+lab.show.compare(by_hand, by_labrt, caption="Before: by hand. After: labrt.run")
+
+# %%
+check = lab.checks.contained(by_hand, by_labrt)
+check
+
+# %% [markdown]
+# Passed? Then look at what still differs. labrt adds three files of `/etc`, so that names can be looked up. It takes
+# away most *capabilities*, and forbids some system calls by a *seccomp* filter. Without these two, yours is a
+# container, but no prison: its root could still ask the kernel for what only the host's root should get. Notebook 18
+# closes those doors.
+
+# %% [markdown]
+# ## 7 · From both sides
+#
+# Once more, asleep this time, so that we can look at it.
+
+# %%
+import time
+
+from labrt.linux import procfs
+
+argv = ["sh", "-c", "exec sleep 60"]
+with process.spawn(become, namespaces=NAMESPACES, cgroup=group) as child:
+    while check.passed and procfs.stat(child.pid).comm != "sleep":
+        time.sleep(0.01)
+    picture = lab.sides(child.pid) if check.passed else check
+picture
+
+# %% [markdown]
+# ## 8 · Where the time went
+#
+# Bars to scale. Which part is the container, and which part was the way to its files? On the second `docker run` of the
+# same image only the last few are needed.
+
+# %%
+steps
+
+# %% [markdown]
+# And now everything goes, in reverse order: cgroup, overlay, connections, registry, directory. The host should be as we
+# found it.
+
+# %%
+stack.close()
+before.compare(lab.snapshot(), caption="The host, before and after")
+
+# %%
+labrt.reset()
+
+# %% [markdown]
+# ## In short
+#
+# | asked of | what | gives |
+# |---|---|---|
+# | registry | token, index, manifest, blobs | bytes, checked by digest |
+# | file system | layers, overlay | one tree out of many, with a sheet on top |
+# | kernel | cgroup | limits |
+# | kernel | clone3 with namespaces | a process with a world of its own |
+# | kernel | pivot_root, execve | a root of its own, and the program |
+
+# %% [markdown]
+# ## Three questions
+#
+# 1. Two containers run from one image. Which of the directories above do they share, and what happens when one of them
+#    deletes `/bin/ls`?
+# 2. Why is `pivot_root` the last step of the plan, and `unshare(CLONE_NEWCGROUP)` the first of `become`?
+# 3. The registry sends a manifest with an evil layer in it, and the right digest for it. Who notices, and when?
+
+# %% [markdown]
+# ## Onward
+#
+# **containerd** does sections 1 and 2, and keeps images and snapshots. **runc** does 3 to 5, from a `config.json` like
+# the one in `labrt.runtime.config`. **Kubernetes** decides on which machine, and says so through containerd. You have
+# now seen every layer that they are made of. The source of this notebook:
+
+# %%
+parts = [Client.challenge, Client.manifest, Client.blob, layer.apply, mounts.overlay, cgroups.create, rootfs.plan]
+lab.source(*parts, rootfs.PivotRoot, process.spawn, syscalls.clone3)
