@@ -175,8 +175,9 @@ def contained(by_hand: Mapping[str, str], by_labrt: Mapping[str, str]) -> Check:
         )
         return Check("become", False, "no answer from inside", "what labrt's container says of itself", hints)
     differ = [field for field in ISOLATION if by_hand.get(field) != by_labrt.get(field)]
-    saw = ", ".join(f"{field} {by_hand.get(field, 'missing')!r}" for field in differ) or "the same in every field"
-    expected = ", ".join(f"{field} {by_labrt.get(field, 'missing')!r}" for field in differ or ISOLATION)
+    saw = ", ".join(f"{field} {by_hand.get(field, 'missing')!r}" for field in differ) or "the same"
+    expected = ", ".join(f"{field} {by_labrt.get(field, 'missing')!r}" for field in differ)
+    expected = expected or f"what labrt's container says of {', '.join(ISOLATION)}"
     return Check("become", not differ, saw, expected, ISOLATION[differ[0]] if differ else ())
 
 

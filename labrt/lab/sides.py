@@ -83,16 +83,16 @@ def draw(found: list[Fact], *, title: str) -> Picture:
     frame = f"fill:none;stroke:{FAINT};stroke-width:1"
     inner = f"fill:none;stroke:{COLOURS['brand']};stroke-width:2;stroke-dasharray:7 4"
     parts = [
-        f'<rect x="120" y="4" width="290" height="{height - 8}" rx="6" style="{frame}"/>',
-        f'<rect x="456" y="4" width="296" height="{height - 8}" rx="6" style="{inner}"/>',
-        show.text_at(134, 28, "the host sees", bold=True),
-        show.text_at(470, 28, "it sees", bold=True),
+        f'<rect x="136" y="4" width="286" height="{height - 8}" rx="6" style="{frame}"/>',
+        f'<rect x="466" y="4" width="286" height="{height - 8}" rx="6" style="{inner}"/>',
+        show.text_at(148, 28, "the host sees", bold=True),
+        show.text_at(478, 28, "it sees", bold=True),
     ]
     for row, fact in enumerate(found):
         y = 56 + 24 * row
         sign = "=" if fact.outside == fact.inside else "≠"
-        parts += [show.text_at(8, y, fact.what), show.text_at(427, y, sign, bold=True)]
-        parts += [show.text_at(134, y, _cut(fact.outside)), show.text_at(470, y, _cut(fact.inside))]
+        parts += [show.text_at(8, y, fact.what), show.text_at(438, y, sign, bold=True)]
+        parts += [show.text_at(148, y, _cut(fact.outside)), show.text_at(478, y, _cut(fact.inside))]
     text = show.said(title, [("", "the host sees", "", "it sees"), *(
         (fact.what, fact.outside, "=" if fact.outside == fact.inside else "≠", fact.inside) for fact in found
     )])  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -53,8 +54,8 @@ class Snapshot(Mapping[str, frozenset[str]]):
         rows = []
         for kind in self:
             came, went = sorted(later[kind] - self[kind]), sorted(self[kind] - later[kind])
-            words = [f"+ {name}" for name in came] + [f"− {name}" for name in went]
-            shown = "\n".join(words[:4]) + (f"\nand {len(words) - 4} more" if len(words) > 4 else "")
+            words = [f"+ {_short(name)}" for name in came] + [f"− {_short(name)}" for name in went]
+            shown = ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
             rows.append((kind, len(self[kind]), len(later[kind]), shown or "the same"))
         return show.table(["", "before", "after", "what changed"], rows, caption=caption)
 
@@ -87,6 +88,11 @@ def snapshot(where: paths.Paths | None = None) -> Snapshot:
             "ledger": frozenset(f"{entry.kind} {entry.what}" for entry in ledger.entries(where.ledger)),
         }
     )
+
+
+def _short(name: str) -> str:
+    """Give a container's id its first 12 digits only, as docker prints it."""
+    return re.sub("([0-9a-f]{12})[0-9a-f]{52}", r"\1…", name)
 
 
 def _names(directory: str) -> list[str]:

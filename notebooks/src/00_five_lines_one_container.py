@@ -111,6 +111,9 @@ rows = [["sleep", alone], ["sleep in a container", sleeper], ["its monitor", mon
 lab.show.table(["process", "kB"], rows)
 
 # %% [markdown]
+# The bare `sleep` is so small because it shares the C library with everybody; busybox is all in one file, and alone
+# here.
+#
 # From this follows the *density*: how many of them fit. A virtual machine keeps the memory that it was given, say 512
 # MB, whether it uses it or not.
 
@@ -167,8 +170,9 @@ lab.ledger()
 # opinion of the ledger's. Here is the kernel's own list:
 
 # %%
+named = {entry.what for entry in ledger.entries()}
 for mount in procfs.mountinfo():
-    if "labrt-" in mount.mount_point:
+    if mount.mount_point in named:
         print(mount.fstype, "on", mount.mount_point)
 
 # %% [markdown]

@@ -221,7 +221,7 @@ echo hostname=$(hostname)
 echo uid=$(id -u)
 echo pid=$$
 echo root=$(awk '$2 == "/" {print $3}' /proc/mounts)
-echo mounts=$(awk '$2 !~ "^/etc/" {print $2}' /proc/mounts | sort)
+echo mounts=$(awk '$2 !~ "^/(etc|proc|sys)/" {print $2}' /proc/mounts | sort)
 echo network=$(ls /sys/class/net)
 echo cgroup=$(cut -d: -f3 /proc/self/cgroup | sort -u)
 echo limit=$(cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null)
@@ -239,11 +239,15 @@ with open(os.path.join(home, "answers"), "w+") as answers:
         become()
 
     process.spawn(become_and_answer, namespaces=NAMESPACES, cgroup=group).wait()
+    answers.seek(0)
     by_hand = lab.checks.parse_probe(answers.read())
+
 # %%
 result = labrt.run(reference, "sh", "-c", PROBE, hostname="capstone", memory="64m", pids_limit=32)
 by_labrt = lab.checks.parse_probe(result.stdout)
-lab.show.compare(by_hand, by_labrt, caption="Before: by hand. After: labrt.run")
+same = {field: "=" if by_hand.get(field) == answer else "≠" for field, answer in by_labrt.items()}
+rows = [[field, by_hand.get(field), same[field], answer] for field, answer in by_labrt.items()]
+lab.show.table(["", "by hand", "", "by labrt.run"], rows)
 
 # %%
 check = lab.checks.contained(by_hand, by_labrt)
