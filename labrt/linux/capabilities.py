@@ -219,8 +219,9 @@ def keep_over_setuid() -> None:
 
 def set_current(effective: CAP, permitted: CAP, inheritable: CAP = NONE) -> None:
     """Set the three old sets at once: in one capset(2) the order does not matter. Nothing can be added to permitted."""
-    wanted = [[n for n in _numbers() if caps & (1 << n)] for caps in (effective, permitted, inheritable)]
-    others = [[n for n in _numbers() if not caps & (1 << n)] for caps in (effective, permitted, inheritable)]
+    words = [int(caps) for caps in (effective, permitted, inheritable)]  # ints: 240 operations on IntFlags take a while
+    wanted = [[n for n in _numbers() if word & (1 << n)] for word in words]
+    others = [[n for n in _numbers() if not word & (1 << n)] for word in words]
     call = f"capset(effective={effective}, permitted={permitted}, inheritable={inheritable})"
     with _named(call, "effective must lie in permitted, and permitted in what the process has: see granted()"):
         _prctl.set_caps(*wanted, *others)

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -58,10 +58,15 @@ _ATTRIBUTES = {
 
 
 class Options(NamedTuple):
-    """A mount's options, sorted by who reads them: `set` and `clear` are flags, `data` is the file system's."""
+    """A mount's options, sorted by who reads them: `set` and `clear` are flags, `data` is the file system's.
+
+    `attr_set` and `attr_clear` are the same flags for mount_setattr(2); `recursive_set` goes to the mounts below, too.
+    """
 
     set: MS
     clear: MS
+    attr_set: int
+    attr_clear: int
     propagation: tuple[MS, ...]
     recursive_set: MOUNT_ATTR
     data: str
@@ -69,6 +74,11 @@ class Options(NamedTuple):
 
 def parse_options(options: Sequence[str]) -> Options:
     """Sort options as fstab and the OCI runtime-spec write them. Later ones win over earlier ones: `ro,rw` is rw."""
+    return _parse(tuple(options))
+
+
+@functools.lru_cache(maxsize=256)  # containers have the same dozen mounts, and IntFlags are not quick
+def _parse(options: tuple[str, ...]) -> Options:
     to_set, to_clear, recursive, spread, data = MS(0), MS(0), MOUNT_ATTR(0), [], []
     for option in options:
         if option in _FLAGS:
@@ -81,7 +91,10 @@ def parse_options(options: Sequence[str]) -> Options:
             recursive |= _ATTRIBUTES[_FLAGS[option[1:]][0]]
         else:
             data.append(option)
-    return Options(to_set, to_clear, tuple(spread), recursive, ",".join(data))
+    attr_set, attr_clear = (
+        sum(attribute for flag, attribute in _ATTRIBUTES.items() if flag in word) for word in (to_set, to_clear)
+    )
+    return Options(to_set, to_clear, attr_set, attr_clear, tuple(spread), recursive, ",".join(data))
 
 
 class Mount(NamedTuple):
@@ -148,10 +161,8 @@ def _attach_bind(mount: Mount, target: int) -> None:
     recursive = AT.RECURSIVE if MS.REC in options.set else 0
     tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
     try:
-        to_set = sum(attr for flag, attr in _ATTRIBUTES.items() if flag in options.set)
-        to_clear = sum(attr for flag, attr in _ATTRIBUTES.items() if flag in options.clear)
-        if to_set or to_clear:
-            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=to_set, attr_clr=to_clear)
+        if options.attr_set or options.attr_clear:
+            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear)
         if options.recursive_set:
             syscalls.mount_setattr(tree, "", AT.EMPTY_PATH | AT.RECURSIVE, attr_set=options.recursive_set)
         syscalls.move_mount(tree, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
@@ -201,8 +212,11 @@ def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
         os.close(top)
 
 
+_BELOW = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+
+
 def _open_below(top: int, path: str, create: str | None) -> int:
-    how = {"flags": os.O_PATH | os.O_CLOEXEC, "resolve": RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS}
+    how = {"flags": os.O_PATH | os.O_CLOEXEC, "resolve": _BELOW}
     try:
         return syscalls.openat2(top, path, **how)
     except FileNotFoundError:
@@ -253,6 +267,8 @@ def _place(target: str | None) -> Iterator[str]:
     if target is not None:
         yield target
         return
+    import tempfile  # late: it brings half a dozen modules along, and containers need none of them
+
     made = os.path.join(tempfile.gettempdir(), f"labrt-{os.getpid()}-{next(_places)}")
     with ledger.recorded("directory", made, make=lambda: os.mkdir(made, 0o700), undo=lambda: os.rmdir(made)):
         yield made

@@ -15,7 +15,7 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from labrt.errors import KernelError, NotSupported, kernel_error
 from labrt.linux.flags import AT, CLONE, FSMOUNT, FSOPEN, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
@@ -84,15 +84,18 @@ def _path(path: PathArg | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
-def _syscall(name: str, *args: object, shown: Iterable[object]) -> int:
-    """Make a call by its number. Ints are widened to 64 bits, as the kernel reads its registers."""
+def _syscall(name: str, *args: object, shown: Callable[[], Iterable[object]]) -> int:
+    """Make a call by its number. Ints are widened to 64 bits, as the kernel reads its registers.
+
+    `shown` gives the arguments as an error shall show them; it is only called when there is one.
+    """
     number = _NUMBERS.get(name)
     if number is None:
         raise NotSupported(f"{name}(2): labrt does not know its number on {platform.machine()}")
     wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     result: int = _libc.syscall(ctypes.c_long(number), *wide)
     if result == -1:
-        raise _fail(name, shown)
+        raise _fail(name, shown())
     return result
 
 
@@ -153,14 +156,14 @@ def setns(fd: int, nstype: int = 0) -> None:
 
 def pidfd_send_signal(pidfd: int, sig: int) -> None:
     """Signal the process behind a pidfd: never somebody else who got its number. See pidfd_send_signal(2)."""
-    _syscall("pidfd_send_signal", pidfd, sig, None, 0, shown=[pidfd, sig])
+    _syscall("pidfd_send_signal", pidfd, sig, None, 0, shown=lambda: [pidfd, sig])
 
 
 def execveat(dirfd: int, path: PathArg, argv: list[str], env: dict[str, str], flags: int) -> None:
     """Become another program; `AT.EMPTY_PATH` with "" executes the file behind `dirfd`. See execveat(2)."""
     c_argv = (ctypes.c_char_p * (len(argv) + 1))(*map(os.fsencode, argv), None)
     c_env = (ctypes.c_char_p * (len(env) + 1))(*(os.fsencode(f"{k}={v}") for k, v in env.items()), None)
-    _syscall("execveat", dirfd, _path(path), c_argv, c_env, flags, shown=[dirfd, path, argv, "env", AT(flags)])
+    _syscall("execveat", dirfd, _path(path), c_argv, c_env, flags, shown=lambda: [dirfd, path, argv, "env", AT(flags)])
 
 
 def sethostname(name: str) -> None:
@@ -198,13 +201,15 @@ def seccomp(operation: int, flags: int, program: bytes) -> int:
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     fprog = _SockFprog(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    shown = [operation, flags, f"{fprog.len} instructions"]
+    def shown() -> Iterable[object]:
+        return [operation, flags, f"{fprog.len} instructions"]
+
     return _syscall("seccomp", operation, flags, ctypes.byref(fprog), shown=shown)
 
 
 def keyctl(operation: int, arg: PathArg | None = None) -> int:
     """Work on the kernel's keyrings; labrt only joins a new session keyring. See keyctl(2)."""
-    return _syscall("keyctl", operation, _path(arg), shown=[operation, arg])
+    return _syscall("keyctl", operation, _path(arg), shown=lambda: [operation, arg])
 
 
 def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
@@ -225,8 +230,10 @@ def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
 
     attr = struct.pack(layout, *map(packed, fields))
     union = ctypes.create_string_buffer(attr, len(attr))
-    shown = [f"{len(field)} bytes" if isinstance(field, bytes | bytearray) else field for field in fields]
-    return _syscall("bpf", cmd, union, len(attr), shown=[cmd, *shown])
+    def shown() -> Iterable[object]:
+        return [f"{len(field)} bytes" if isinstance(field, bytes | bytearray) else field for field in fields]
+
+    return _syscall("bpf", cmd, union, len(attr), shown=lambda: [cmd, *shown()])
 
 
 CLOSE_RANGE_CLOEXEC = 4
@@ -234,7 +241,7 @@ CLOSE_RANGE_CLOEXEC = 4
 
 def close_range(first: int, last: int, flags: int = 0) -> None:
     """Close the descriptors `first` to `last`; with CLOSE_RANGE_CLOEXEC at the next execve only. See close_range(2)."""
-    _syscall("close_range", first, last, flags, shown=[first, last, flags])
+    _syscall("close_range", first, last, flags, shown=lambda: [first, last, flags])
 
 
 # Mounts ---------------------------------------------------------------------------------------------------------------
@@ -270,18 +277,20 @@ def pivot_root(new_root: PathArg, put_old: PathArg) -> None:
 
 def open_tree(dirfd: int, path: PathArg, flags: int) -> int:
     """Open a mount; with OPEN_TREE.CLONE a detached copy of it, attached nowhere. See open_tree(2)."""
-    return _syscall("open_tree", dirfd, _path(path), flags, shown=[dirfd, path, OPEN_TREE(flags & 0o2000001)])
+    return _syscall("open_tree", dirfd, _path(path), flags, shown=lambda: [dirfd, path, OPEN_TREE(flags & 0o2000001)])
 
 
 def move_mount(from_fd: int, from_path: PathArg, to_fd: int, to_path: PathArg, flags: int) -> None:
     """Attach a detached mount, or move an attached one. See move_mount(2)."""
-    shown = [from_fd, from_path, to_fd, to_path, MOVE_MOUNT(flags)]
+    def shown() -> Iterable[object]:
+        return [from_fd, from_path, to_fd, to_path, MOVE_MOUNT(flags)]
+
     _syscall("move_mount", from_fd, _path(from_path), to_fd, _path(to_path), flags, shown=shown)
 
 
 def fsopen(fstype: str, flags: int = FSOPEN.CLOEXEC) -> int:
     """Open a context in which a new file system is described, option by option. See fsopen(2)."""
-    return _syscall("fsopen", _path(fstype), flags, shown=[fstype, FSOPEN(flags)])
+    return _syscall("fsopen", _path(fstype), flags, shown=lambda: [fstype, FSOPEN(flags)])
 
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -289,12 +298,12 @@ FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
 
 def fsconfig(fd: int, cmd: int, key: str | None = None, value: str | None = None, aux: int = 0) -> None:
     """Set one option of a file system that is being described, or create it. See fsconfig(2)."""
-    _syscall("fsconfig", fd, cmd, _path(key), _path(value), aux, shown=[fd, cmd, key, value, aux])
+    _syscall("fsconfig", fd, cmd, _path(key), _path(value), aux, shown=lambda: [fd, cmd, key, value, aux])
 
 
 def fsmount(fd: int, flags: int = FSMOUNT.CLOEXEC, attr: int = 0) -> int:
     """Make a detached mount of a created file system. See fsmount(2)."""
-    return _syscall("fsmount", fd, flags, attr, shown=[fd, FSMOUNT(flags), MOUNT_ATTR(attr)])
+    return _syscall("fsmount", fd, flags, attr, shown=lambda: [fd, FSMOUNT(flags), MOUNT_ATTR(attr)])
 
 
 class _MountAttr(ctypes.Structure):
@@ -315,7 +324,9 @@ def mount_setattr(
 ) -> None:
     """Change a mount's options, with AT.RECURSIVE of all below it too, at once or not at all. See mount_setattr(2)."""
     attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
-    shown = [dirfd, path, AT(flags), f"set={MOUNT_ATTR(attr_set)}", f"clr={MOUNT_ATTR(attr_clr)}", MS(propagation)]
+    def shown() -> Iterable[object]:
+        return [dirfd, path, AT(flags), f"set={MOUNT_ATTR(attr_set)}", f"clr={MOUNT_ATTR(attr_clr)}", MS(propagation)]
+
     _syscall("mount_setattr", dirfd, _path(path), flags, ctypes.byref(attr), ctypes.sizeof(attr), shown=shown)
 
 
@@ -328,5 +339,7 @@ class _OpenHow(ctypes.Structure):
 def openat2(dirfd: int, path: PathArg, flags: int, mode: int = 0, resolve: int = 0) -> int:
     """Open a path that may not lead astray: RESOLVE.IN_ROOT treats `dirfd` as /, symlinks included. See openat2(2)."""
     how = _OpenHow(flags, mode, resolve)
-    shown = [dirfd, path, oct(flags), oct(mode), RESOLVE(resolve)]
+    def shown() -> Iterable[object]:
+        return [dirfd, path, oct(flags), oct(mode), RESOLVE(resolve)]
+
     return _syscall("openat2", dirfd, _path(path), ctypes.byref(how), ctypes.sizeof(how), shown=shown)

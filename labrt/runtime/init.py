@@ -29,48 +29,47 @@ from labrt.linux import mounts, namespaces, network, pty, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import program, wire
-from labrt.runtime.program import Program
 
 
 class Birth(NamedTuple):
-    """All that init needs, prepared by the monitor before the clone."""
+    """All that init is told by the monitor."""
 
-    program: Program
-    plan: rootfs.Plan
+    config: dict[str, Any]
+    root: str  # the directory that becomes the root
+    root_mounts: list[Mount]  # what it consists of
     flags: CLONE  # namespaces made by the clone
     late: CLONE  # those that init makes itself, once it is in its cgroup
     joined: list[tuple[str, CLONE]]  # namespaces to enter instead: (path, flag)
-    hostname: str
-    domainname: str
-    sysctls: dict[str, str]
-    oom_score: int | None
-    terminal: bool
-    console_size: tuple[int, int] | None
-    stdio: tuple[int, int, int] | None  # None: the terminal
+    stdio: tuple[int, int, int] | None  # descriptors for 0, 1, 2; None: a terminal
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
     """Be init. Never returns; a failure goes to the monitor."""
     try:
-        message, _ = wire.receive(sock)
-        if not message:
+        # All this while the monitor writes the id maps and joins the cgroup, which takes the kernel a few milliseconds.
+        config = birth.config
+        prepared = program.prepare(
+            config["process"], config["linux"].get("seccomp"), program.user_annotation(config)
+        )  # fmt: skip
+        plan = root_plan(config, birth.root, birth.root_mounts)
+        if not wire.receive(sock)[0]:
             return  # the monitor is gone, or has given up
-        master = _build(birth, sock)
-        wire.send(sock, {"created": True}, [master] if master is not None else [])
+        master = _build(birth, plan, sock)
+        wire.send(sock, {"created": True, "warnings": prepared.warnings}, [master] if master is not None else [])
         if master is not None:
             os.close(master)
-        message, _ = wire.receive(sock)
-        if not message:
+        if not wire.receive(sock)[0]:
             return
         # What is open besides 0, 1 and 2 is ours, not the program's.
         syscalls.close_range(3, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        program.become(birth.program)
+        program.become(prepared)
     except BaseException as error:
         wire.send(sock, {"error": wire.error_to_json(error)})
 
 
-def _build(birth: Birth, sock: socket.socket) -> int | None:
+def _build(birth: Birth, plan: rootfs.Plan, sock: socket.socket) -> int | None:
     """Make the container around ourselves; return the terminal's master, if there is to be one."""
+    process, linux = birth.config["process"], birth.config["linux"]
     for path, flag in birth.joined:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(namespace, flag)
@@ -79,30 +78,31 @@ def _build(birth: Birth, sock: socket.socket) -> int | None:
     if CLONE.NEWUSER in birth.flags:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-    if birth.oom_score is not None:
-        _write("/proc/self/oom_score_adj", str(birth.oom_score))
-    if birth.hostname:
-        syscalls.sethostname(birth.hostname)
-    if birth.domainname:
-        syscalls.setdomainname(birth.domainname)
+    if process.get("oomScoreAdj") is not None:
+        _write("/proc/self/oom_score_adj", str(process["oomScoreAdj"]))
+    if birth.config.get("hostname"):
+        syscalls.sethostname(birth.config["hostname"])
+    if birth.config.get("domainname"):
+        syscalls.setdomainname(birth.config["domainname"])
     if CLONE.NEWNET in birth.flags:
         network.loopback_up()
-    for name, value in birth.sysctls.items():
+    for name, value in (linux.get("sysctl") or {}).items():
         _write(f"/proc/sys/{name.replace('.', '/')}", value)
     seal_imports()
-    # Joining v1 cgroups takes the kernel some milliseconds: by the time that the first cgroup is mounted, it is done.
-    first = next((n for n, step in enumerate(birth.plan) if _needs_cgroup(step)), len(birth.plan) - 1)
-    rootfs.execute(birth.plan[:first])
+    # By the time that the first cgroup is to be mounted, we are in ours.
+    first = next((n for n, step in enumerate(plan) if _needs_cgroup(step)), len(plan) - 1)
+    rootfs.execute(plan[:first])
     if wire.receive(sock)[0] is None:
         raise ContainerError("the monitor was killed")
     if birth.late:
         # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
         syscalls.unshare(birth.late)
-    rootfs.execute(birth.plan[first:])
+    rootfs.execute(plan[first:])
     if birth.stdio is not None:
         set_stdio(*birth.stdio)
         return None
-    return open_console(birth.console_size)
+    size = process.get("consoleSize")
+    return open_console((size["height"], size["width"]) if size else None)
 
 
 def _needs_cgroup(step: rootfs.Operation) -> bool:

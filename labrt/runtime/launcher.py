@@ -24,7 +24,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import labrt
@@ -147,16 +147,32 @@ def serve(fd: int) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
     gc.disable()  # a short-lived fork has nothing to collect,
     gc.freeze()  # and what is not touched is not copied
+    works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
+    spare = _fork_spare(sock, works)
     while True:
         message, fds = wire.receive(sock)
         if message is None:
             return
-        if os.fork() == 0:
-            work = {"create": monitor.run, "exec": joiner.run}[message["op"]]
-            _serve_one(work, message, sock, fds)
+        wire.send(spare, message, fds)
+        spare.close()
         for received in fds:
             os.close(received)
+        spare = _fork_spare(sock, works)
+
+
+def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
+    """Fork the process for the next request before that comes; return the socket on which to hand it over.
+
+    So nobody waits for the fork. A spare that is never needed ends when the launcher does: its socket is closed then.
+    """
+    ours, theirs = wire.pair()
+    if os.fork() == 0:
+        ours.close()
+        sock.close()
+        _serve_one(theirs, works)
+    theirs.close()
+    return ours
 
 
 def _warm_up() -> None:
@@ -171,15 +187,16 @@ def _warm_up() -> None:
         init.root_plan(usual, "/", [])
 
 
-def _serve_one(work: Any, message: dict[str, Any], sock: socket.socket, fds: list[int]) -> None:
-    """Be the fork that does one request. Never returns."""
+def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
+    """Wait for one request and do it. Never returns."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sock.close()
         os.setsid()
-        reply = socket.socket(fileno=fds[0])
-        work(message, reply, *fds[1:])
+        message, fds = wire.receive(spare)
+        spare.close()
+        if message:
+            works[message["op"]](message, socket.socket(fileno=fds[0]), *fds[1:])
         code = 0
     except BaseException:
         if os.environ.get("LABRT_DEBUG"):

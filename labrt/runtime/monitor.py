@@ -27,7 +27,7 @@ from labrt.linux.cgroups import systemd
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
-from labrt.runtime import init, log, program, state, stdio, wire
+from labrt.runtime import init, log, state, stdio, wire
 from labrt.runtime.state import State
 
 
@@ -82,48 +82,38 @@ class Monitor:
         self._save(cgroup=config["linux"].get("cgroupsPath") or "")
         self._open_sockets()
         self.board = stdio.Switchboard(self.selector, log.Writer(self.request["log"]), self._on_control)
-        birth, ours, theirs = self._prepare()
+        birth, ours = self._prepare()
         self._make_cgroup()
         self.sync, far = wire.pair()
         self._clone(birth, far)
         far.close()
-        for fd in theirs:
+        for fd in birth.stdio or ():
             os.close(fd)
         self._admit(birth)
         self._wire_up(ours)
         pid = self._child.pid
         self._save(status=state.CREATED, pid=pid, starttime=process.start_time(pid) or 0, created=time.time())
 
-    def _prepare(self) -> tuple[init.Birth, dict[int, int], list[int]]:
-        """Check and compile what init needs; make the pipes. Returns the birth, our ends by stream, and init's ends."""
-        config, spec = self.config, self.config["process"]
+    def _prepare(self) -> tuple[init.Birth, dict[int, int]]:
+        """Say what init is to do, and make the pipes. Returns the birth, and our ends of the pipes by stream."""
+        config = self.config
         flags, late, joined = init.births(config)
         for path, flag in [pair for pair in joined if pair[1] == CLONE.NEWPID]:
             # Only children enter a PID namespace: so we go, and the clone follows. We ourselves stay where we are.
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             syscalls.setns(fd, flag)
             os.close(fd)
-        if spec.get("terminal"):
-            ours: dict[int, int] = {}
-            ends = None
-        else:
-            ours, ends = self._pipes()
-        size = spec.get("consoleSize")
+        ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
         birth = init.Birth(
-            program=program.prepare(spec, config["linux"].get("seccomp"), program.user_annotation(config)),
-            plan=init.root_plan(config, self._root(), list(map(Mount.from_json, self.request["root_mounts"]))),
+            config=config,
+            root=self._root(),
+            root_mounts=[Mount.from_json(entry) for entry in self.request["root_mounts"]],
             flags=flags,
             late=late,
             joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
-            hostname=config.get("hostname") or "",
-            domainname=config.get("domainname") or "",
-            sysctls=config["linux"].get("sysctl") or {},
-            oom_score=spec.get("oomScoreAdj"),
-            terminal=bool(spec.get("terminal")),
-            console_size=(size["height"], size["width"]) if size else None,
             stdio=ends,
         )
-        return birth, ours, list(ends or ())
+        return birth, ours
 
     def _root(self) -> str:
         root = os.path.join(self.bundle, self.config["root"]["path"])
@@ -160,7 +150,7 @@ class Monitor:
                 path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
         if path:
             self.cgroup = cgroups.create(path, parent="/")
-            self._save(cgroup=path)
+            self._save(cgroup=self.cgroup.path)
             self.cgroup.apply(self.config["linux"].get("resources") or {})
 
     def _clone(self, birth: init.Birth, far: socket.socket) -> None:
