@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from labrt import paths
 from labrt.errors import RegistryError, Unreachable
-from labrt.image.reference import Reference
+from labrt.image.reference import DEFAULT_REGISTRY, Reference
 from labrt.paths import Paths
 
-HUB = "docker.io"
+HUB = DEFAULT_REGISTRY
 TIMEOUTS = (3.0, 5.0)  # seconds to connect, and to be answered; who is slower than that is not fit for a lesson
 
 
@@ -39,17 +39,17 @@ class Hub(NamedTuple):
         from labrt.engine.embedded import REFERENCE
 
         wanted = Reference.parse(name)
-        if wanted.registry != HUB or not self.embedded:
-            return str(wanted) if wanted.registry != HUB else f"{self.host}/{str(wanted).partition('/')[2]}"
-        if str(wanted) != str(REFERENCE):
+        if wanted.registry != DEFAULT_REGISTRY:
+            return str(wanted)
+        if self.embedded and str(wanted) != str(REFERENCE):
             remedy = f"without a network there is {REFERENCE.familiar} only"
             raise Unreachable(f"{wanted.familiar}: Docker Hub cannot be reached: {self.why_not}", remedy=remedy)
-        return f"{self.host}/{wanted.repository}:{wanted.tag}"
+        return f"{self.host}/{str(wanted).partition('/')[2]}"
 
     def __str__(self) -> str:
         if self.embedded:
             return f"No answer from Docker Hub ({self.why_not}): the embedded default on {self.host} stands in"
-        return "Docker Hub answers" if self.host == "docker.io" else f"{self.host} answers"
+        return "Docker Hub answers" if self.host == DEFAULT_REGISTRY else f"{self.host} answers"
 
 
 @contextlib.contextmanager

@@ -1,0 +1,150 @@
+"""The course as its readers meet it: solutions run green and leave nothing, exercises as handed out give a hint."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.root
+
+SOURCES = sorted((PROJECT / "notebooks/src").glob("[0-9][0-9]_*.py"))
+each_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def outputs(notebook) -> list[dict]:
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+def texts(notebook) -> str:
+    """All that a reader sees as text: streams, and of every picture its plain form and its HTML."""
+    parts = []
+    for output in outputs(notebook):
+        parts.append(output.get("text", ""))
+        parts += [str(part) for part in output.get("data", {}).values()]
+    return "\n".join(parts)
+
+
+def verdicts(notebook) -> list[str]:
+    return re.findall(r"<Check (\w+: [\w ]+)>", texts(notebook))
+
+
+@each_notebook
+def test_the_solution_runs_twice_and_leaves_nothing(source, build, execute, nothing_left):
+    raw = build.build(source, "solution")
+    for _ in range(2):
+        notebook = execute(raw)
+        assert verdicts(notebook) and all(verdict.endswith("passed") for verdict in verdicts(notebook))
+        # Pictures must show on a page without the internet.
+        assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?https?:""", texts(notebook))
+        nothing_left()
+
+
+@each_notebook
+def test_as_handed_out_it_runs_and_its_exercise_is_not_passed(source, build, execute, nothing_left):
+    notebook = execute(build.build(source))
+    assert verdicts(notebook) and all(verdict.endswith("not yet") for verdict in verdicts(notebook))
+    assert re.search(r"<td[^>]*>hint</td><td[^>]*>[^<]{20,}</td>", texts(notebook))
+    nothing_left()
+
+
+def test_the_first_notebook_measures_this_machine(build, execute):
+    notebook = execute(build.build(SOURCES[0], "solution"))
+    said = texts(notebook)
+    assert re.search(r"a process in a container.*?[1-9][0-9.]* ms", said, re.DOTALL)
+    assert re.search(r"[1-9][0-9]* containers that sleep", said)
+    assert "uid=0(root)" in said and "exit code: 0" in said
+    assert "2 directory, 2 mount" in said  # the accident, as the ledger shows it
+
+
+def without(line: str):
+    """Take one line out of a solution: what a learner may forget."""
+
+    def change(cells) -> None:
+        touched = [cell for cell in cells if cell.cell_type == "code" and f"    {line}\n" in cell.source]
+        assert len(touched) == 1, line
+        touched[0].source = touched[0].source.replace(f"    {line}\n", "")
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("forgotten", "hint"),
+    [
+        ("syscalls.unshare(CLONE.NEWCGROUP)", "does not take its own cgroup for the root"),
+        ('syscalls.sethostname("capstone")', "another hostname"),
+        ("rootfs.execute(plan)", "its root is not the image"),
+    ],
+)
+def test_what_one_may_forget_in_the_capstone(forgotten, hint, build, execute, nothing_left):
+    notebook = execute(build.build(SOURCES[-1], "solution"), change=without(forgotten))
+    assert verdicts(notebook)[0] == "become: not yet"
+    assert hint in texts(notebook)
+    nothing_left()
+
+
+def test_the_capstone_with_a_registry_that_wants_tokens(build, load, execute, nothing_left):
+    """As at Docker Hub: a challenge, a token for anybody, blobs by redirect."""
+    from labrt import paths
+    from labrt.image.layout import Layout
+
+    replica = load("replica_of_docker_hub", PROJECT / "tests/registry/hub.py")
+    with replica.Hub(Layout(paths.default().images)) as hub:
+        aim = f"from labrt.lab import hub as where\nwhere.HUB = {hub.host!r}\n"
+
+        def change(cells) -> None:
+            cells[1].source = aim + cells[1].source
+
+        notebook = execute(build.build(SOURCES[-1], "solution"), change=change)
+    said = texts(notebook)
+    assert f"{hub.host} answers" in said
+    assert "Challenge(scheme='bearer'" in said
+    assert "<Token for repository:library/busybox:pull" in said
+    assert verdicts(notebook)[0] == "become: passed"
+    nothing_left()
+
+
+# The committed files --------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_notebooks_are_what_the_sources_generate(build):
+    assert build.differences() == []
+
+
+def test_committed_notebooks_hold_no_outputs():
+    committed = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in committed] == [path.stem for path in SOURCES]
+    for path in committed:
+        for cell in json.loads(path.read_text())["cells"]:
+            assert cell.get("outputs", []) == [] and cell.get("execution_count") is None
+
+
+@each_notebook
+def test_cells_are_short(source: Path, build):
+    """Prose of at most 120 words, tables apart; code of at most 16 lines. Both editions are read by somebody."""
+    for edition in ("student", "solution"):
+        for cell in json.loads(build.build(source, edition))["cells"]:
+            text = "".join(cell["source"])
+            if cell["cell_type"] == "code":
+                lines = [line for line in text.splitlines() if line.strip()]
+                assert len(lines) <= 16, text
+            else:
+                prose = " ".join(line for line in text.splitlines() if not line.startswith("|"))
+                assert len(prose.split()) <= 120, text
+
+
+@each_notebook
+def test_a_notebook_opens_and_closes_as_all_do(source: Path, build):
+    cells = json.loads(build.build(source))["cells"]
+    head = "".join(cells[0]["source"])
+    assert head.startswith(f"# {source.stem[:2]} · ")
+    for promise in ("Afterwards you can", "You need", "It takes"):
+        assert f"**{promise}**" in head
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert "\n## In short\n" in f"\n{prose}\n"
+    questions = prose.partition("## Three questions")[2]
+    assert re.findall(r"^(\d)\. ", questions, re.MULTILINE)[:4] == ["1", "2", "3"]
+    assert "lab.source(" in "".join(cells[-1]["source"])
