@@ -193,15 +193,33 @@ class Container:
         """
         if not (self.state.pid and self.state.alive):
             return self.state.exit_code
-        with contextlib.suppress(Conflict):
+        with contextlib.suppress(Conflict, ContainerNotFound):  # it ends by itself just now
             self.kill(sig or self.record().get("stop_signal") or "TERM")
-            if timeout >= 0 and self.wait(timeout) is None:
-                self.kill(signal.SIGKILL)
-        return self.wait()
+            code = self.wait(timeout if timeout >= 0 else None)
+            if code is not None:
+                return code
+            self.kill(signal.SIGKILL)
+            return self.wait()
+        with contextlib.suppress(ContainerNotFound):
+            return self.wait()
+        return None
 
     def wait(self, timeout: float | None = None) -> int | None:
-        """Wait for its end and return its exit code; None after `timeout` seconds."""
-        return self.runtime.wait(timeout)
+        """Wait for its end and return its exit code; None after `timeout` seconds, and if it was never started."""
+        if not self.state.pid:
+            return None
+        with contextlib.ExitStack() as stack:
+            attached = None
+            with contextlib.suppress(Conflict):
+                attached = stack.enter_context(Attachment(self.runtime.sockets, output=False))
+            try:
+                return self.runtime.wait(timeout)
+            except ContainerNotFound:  # removed at its end: its monitor's last word is all that is left of it
+                if attached is None:
+                    raise
+                while attached.receive():
+                    continue
+                return attached.exit_code
 
     def logs(self, *, tail: int | None = None, follow: bool = False) -> Iterator[log.Entry]:
         """Yield what it wrote, line by line, the last `tail` lines of what is there (None: all); with `follow`, also
@@ -217,7 +235,8 @@ class Container:
         pause = 0.02
         while True:
             ended = not (self.state.pid and self.state.alive)
-            with open(self.runtime.log, "rb") as file:
+            raw = b""
+            with contextlib.suppress(FileNotFoundError), open(self.runtime.log, "rb") as file:  # not started yet
                 file.seek(offset)
                 raw = file.read()
             whole = raw[: raw.rfind(b"\n") + 1]
@@ -309,7 +328,7 @@ class Containers:
         directory = container.runtime.directory
         config = options.to_config(wanted, image.config, id, directory)
         record = {
-            "name": wanted.name, "image": image.reference.familiar, "image_id": str(image.id), "created": time.time(),
+            "name": wanted.name, "image": wanted.image, "image_id": str(image.id), "created": time.time(),
             "command": config["process"]["args"], "stop_signal": image.config.stop_signal,
             "options": {"interactive": wanted.interactive, "tty": wanted.tty, "remove": wanted.remove,
                         "network": wanted.network},

@@ -17,4 +17,4 @@ def command(names: tuple[str, ...]) -> int:
       labrt wait nap
       labrt run -d --name job busybox sh -c 'exit 3'; labrt wait job
     """  # noqa: D301
-    return parameters.each(names, lambda name: parameters.get(name).wait())
+    return parameters.each(names, lambda name: parameters.get(name).wait() or 0)
