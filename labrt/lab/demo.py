@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from labrt.engine.images import Images
 from labrt.engine.options import Options
 from labrt.errors import CommandNotFound, ContainerError, LabrtError, NotSupported
 from labrt.image.image import Image, human
+from labrt.lab import show
 from labrt.lab.hub import Hub, hub
 from labrt.lab.narrator import Narrator
 from labrt.lab.snapshot import Snapshot, snapshot
@@ -50,7 +50,6 @@ NEXT = (
     "sudo sh labrt/setup.sh lab                     the course in JupyterLab; begin with notebook 00",
     "README.md                                      which part of this is in which file",
 )
-_LONG_DIGEST = re.compile("(sha256:[0-9a-f]{12})[0-9a-f]{52}")
 _HEARD = (events.Exchange, events.Redirected, events.TokenGranted, events.RateLimit, events.Waiting, events.LayerDone)
 
 
@@ -96,7 +95,7 @@ class Demo:
 
         def hear(event: events.Event) -> None:
             if isinstance(event, _HEARD):
-                self.tell.detail(_LONG_DIGEST.sub(r"\1…", event.describe()))
+                self.tell.detail(show.short_ids(event.describe()))
 
         reference = registry.reference(self.wanted)
         with self.tell.step("pull", f"Pull {reference}, each part checked against its digest"):
@@ -125,7 +124,7 @@ class Demo:
             os.path.join(container.runtime.directory, "rootfs"),
             self.images.driver.mounts(container.id),
         )
-        steps = [str(step).replace(self.where.state, "…").replace(container.id, container.id[:12]) for step in plan]
+        steps = [show.short_ids(str(step)).replace(self.where.state, "…") for step in plan]
         more = f"… and {len(steps) - 7} more: mounts, devices, masked and read-only paths"
         for line in [*steps[:6], more, steps[-1]]:
             self.tell.detail(line)
@@ -173,7 +172,7 @@ class Demo:
         )
         self.tell.detail(f"shared with the host: {shared}")
         used = f"{human(memory.current or 0)} of {human(memory.max or 0)} memory"
-        self.tell.detail(f"cgroup {state.cgroup[:19]}…: {used}, {pids.current} of {pids.max} processes")
+        self.tell.detail(f"cgroup {show.short_ids(state.cgroup)}: {used}, {pids.current} of {pids.max} processes")
         self.tell.detail(f"{len(inside)} mounts in there, / is {inside[0].fstype}; of these {len(added)} on the host")
 
     def prove(self, container: Container, before: Snapshot, during: Snapshot) -> bool:

@@ -49,7 +49,7 @@ class Narrator:
 
     def say(self, text: str) -> None:
         """Say something outside of the steps."""
-        self.console.print(Text(plain(text)))
+        self._print(Text(plain(text)))
 
     def detail(self, text: str) -> None:
         """Say one thing within a step, on one line: what is too long loses its middle."""
@@ -84,8 +84,14 @@ class Narrator:
         self._indented(thing)
 
     def _indented(self, thing: object) -> None:
-        # Not expanded: trailing spaces would be the first thing that a pipe gets to see.
-        self.console.print(Padding(thing, (0, 0, 0, 3), expand=False))  # type: ignore[arg-type]
+        self._print(Padding(thing, (0, 0, 0, 3), expand=False))  # type: ignore[arg-type]
+
+    def _print(self, thing: object) -> None:
+        with self.console.capture() as drawn:
+            self.console.print(thing)
+        # rich fills lines up with spaces, which in a pipe somebody would have to take off again.
+        self.console.file.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
+        self.console.file.flush()
 
     def end(self, advice: Iterable[str]) -> None:
         """Draw how long each step took, and say what one could do next."""

@@ -13,6 +13,7 @@ meaning never hangs on a colour alone. No picture asks a host for anything.
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ def plain(value: object) -> str:
     if text.isprintable():
         return text
     return "".join(" " if c in "\t\n" else "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
+
+
+def short_ids(text: str) -> str:
+    """Leave of each id and digest in a text its first 12 digits, as docker prints them."""
+    return re.sub("([0-9a-f]{12})[0-9a-f]{52}", r"\1…", text)
 
 
 def escape(value: object) -> str:

@@ -100,4 +100,5 @@ def draw(found: list[Fact], *, title: str) -> Picture:
 
 
 def _cut(text: str) -> str:
+    text = show.short_ids(text)
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 1]}…"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from labrt.errors import LabrtError
 from labrt.lab import show
 from labrt.lab.show import Picture
 from labrt.linux import cgroups, ledger, procfs
-from labrt.linux.cgroups import tree
+from labrt.linux.cgroups import systemd, tree
 
 KINDS = ("mounts", "cgroups", "namespaces", "interfaces", "containers", "ledger")
 
@@ -54,7 +53,7 @@ class Snapshot(Mapping[str, frozenset[str]]):
         rows = []
         for kind in self:
             came, went = sorted(later[kind] - self[kind]), sorted(self[kind] - later[kind])
-            words = [f"+ {_short(name)}" for name in came] + [f"− {_short(name)}" for name in went]
+            words = [f"+ {show.short_ids(name)}" for name in came] + [f"− {show.short_ids(name)}" for name in went]
             shown = ", ".join(words[:4]) + (f" and {len(words) - 4} more" if len(words) > 4 else "")
             rows.append((kind, len(self[kind]), len(later[kind]), shown or "the same"))
         return show.table(["", "before", "after", "what changed"], rows, caption=caption)
@@ -90,11 +89,6 @@ def snapshot(where: paths.Paths | None = None) -> Snapshot:
     )
 
 
-def _short(name: str) -> str:
-    """Give a container's id its first 12 digits only, as docker prints it."""
-    return re.sub("([0-9a-f]{12})[0-9a-f]{52}", r"\1…", name)
-
-
 def _names(directory: str) -> list[str]:
     with contextlib.suppress(OSError):
         return os.listdir(directory)
@@ -102,11 +96,12 @@ def _names(directory: str) -> list[str]:
 
 
 def _cgroups() -> Iterator[str]:
-    """Every cgroup below labrt's parent, once, though on v1 it is in several trees."""
-    with contextlib.suppress(LabrtError):
-        for one in cgroups.load(cgroups.PARENT, parent="/").paths.values():
-            top = os.path.dirname(one.rstrip("/"))
-            yield from (path.removeprefix(top) for path in tree.below(one))
+    """Every cgroup below labrt's parents, its own and systemd's slice; once, though on v1 it is in several trees."""
+    for parent in (cgroups.PARENT, f"/{systemd.SLICE}"):
+        with contextlib.suppress(LabrtError):
+            for one in cgroups.load(parent, parent="/").paths.values():
+                top = os.path.dirname(one.rstrip("/"))
+                yield from (path.removeprefix(top) for path in tree.below(one))
 
 
 def _namespaces() -> Iterator[str]:
