@@ -205,9 +205,8 @@ def become():
 # written by busybox, from within your container:
 
 # %%
-with steps("clone3, pivot_root, execve, wait"):
-    exit = process.spawn(become, namespaces=NAMESPACES, cgroup=group).wait()
-print(exit)
+with steps("clone3, pivot_root, execve, wait"), process.spawn(become, namespaces=NAMESPACES, cgroup=group) as child:
+    print(child.wait())
 
 # %% [markdown]
 # ## 6 · Is it one?
@@ -238,7 +237,8 @@ with open(os.path.join(home, "answers"), "w+") as answers:
         os.dup2(answers.fileno(), 1)
         become()
 
-    process.spawn(become_and_answer, namespaces=NAMESPACES, cgroup=group).wait()
+    with process.spawn(become_and_answer, namespaces=NAMESPACES, cgroup=group) as child:
+        child.wait()
     answers.seek(0)
     by_hand = lab.checks.parse_probe(answers.read())
 
