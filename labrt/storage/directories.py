@@ -223,7 +223,8 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+    """Read a small JSON object; {} where it is absent, or empty after a power cut because nobody waited for the disk."""
+    with contextlib.suppress(FileNotFoundError, ValueError), open(path, "rb") as file:
         return dict(json.load(file))
     return {}
 

@@ -1,46 +1,23 @@
-"""What storage tests share: layers made in memory, and a look into a root from a mount namespace of its own."""
+"""What storage tests share: a house of their own, and a look into a root from a mount namespace of its own."""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "image"))  # for archives.py
-
-from archives import tar  # noqa: E402
-
-from labrt.image.config import chain_ids
-from labrt.image.digest import Digest
 from labrt.linux import process
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
-from labrt.storage.driver import Driver
+
+# For stacks.py here and archives.py of the images' tests: pytest's import mode leaves sys.path alone.
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent.parent / "image")]
 
 T = TypeVar("T")
-
-
-class Stack(NamedTuple):
-    """An image's layers: uncompressed archives, base first, with their names."""
-
-    archives: list[bytes]
-    diff_ids: list[Digest]
-    chain_ids: tuple[Digest, ...]
-
-    def add_to(self, driver: Driver) -> None:
-        for number, archive in enumerate(self.archives):
-            driver.add(self.chain_ids[: number + 1], io.BytesIO(archive), self.diff_ids[number])
-
-
-def stack(*layers: Sequence[object]) -> Stack:
-    archives = [tar(*entries).getvalue() for entries in layers]
-    diff_ids = [Digest.of(archive) for archive in archives]
-    return Stack(archives, diff_ids, chain_ids(diff_ids))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from archives import file
-from conftest import stack
+from stacks import stack
 
 from labrt.errors import InvalidInput, NotSupported
 from labrt.linux import process

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from archives import directory, entry, file, hardlink, symlink
+from stacks import stack
 
 from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, KernelError, NotFound, UnsafeLayer
 from labrt.image.digest import Digest
@@ -23,8 +24,6 @@ from labrt.image.platform import Platform
 from labrt.linux import mounts as mounting
 from labrt.linux import process
 from labrt.storage.driver import NAMES, Driver, open_driver
-
-from conftest import stack  # isort: skip
 
 TIME = 1_600_000_000
 BASE = [
@@ -457,3 +456,16 @@ def test_a_missing_file_in_the_stream_is_the_callers_error(driver):
         driver.add(IMAGE.chain_ids[:1], Gone(), IMAGE.diff_ids[0])
     assert on_disk(driver) == []
     IMAGE.add_to(driver)
+
+
+def test_a_container_whose_note_a_power_cut_emptied_can_be_removed(driver):
+    """A container that is removed when it ends is prepared without waiting for the disk."""
+    IMAGE.add_to(driver)
+    driver.prepare("c1", IMAGE.chain_ids, durable=False)
+    Path(driver.root, "containers/c1/container.json").write_bytes(b"")
+    with pytest.raises(ContainerNotFound):
+        driver.mounts("c1")
+    assert driver.containers() == ["c1"]
+    driver.remove_layer(IMAGE.chain_ids[-1])
+    driver.remove("c1")
+    assert driver.containers() == []
