@@ -223,7 +223,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _read(path: str) -> dict[str, Any]:
-    """Read a small JSON object; {} where it is absent, or empty after a power cut because nobody waited for the disk."""
+    """Read a small JSON object; {} where it is absent, or emptied by a power cut as nobody waited for the disk."""
     with contextlib.suppress(FileNotFoundError, ValueError), open(path, "rb") as file:
         return dict(json.load(file))
     return {}
