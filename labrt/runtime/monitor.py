@@ -173,10 +173,11 @@ class Monitor:
         if CLONE.NEWUSER in birth.flags:
             linux = self.config["linux"]
             userns.write_maps(self._child.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
-        wire.send(self.sync, {"go": True})
-        if self.cgroup:
-            self.cgroup.add(self._child.pid, cloned=True)
-        wire.send(self.sync, {"admitted": True})
+        with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
+            wire.send(self.sync, {"go": True})
+            if self.cgroup:
+                self.cgroup.add(self._child.pid, cloned=True)
+            wire.send(self.sync, {"admitted": True})
         answer, fds = wire.receive(self.sync)
         if answer is None:
             raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")

@@ -68,7 +68,13 @@ def send(sock: socket.socket, message: dict[str, Any], fds: Sequence[int] = ()) 
 def receive(sock: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """Receive one message and its descriptors, close-on-exec; (None, []) when the other end is closed."""
     # Not socket.recv_fds: in Python 3.11 it ignores the flag, and what we execute would inherit the descriptors.
-    data, ancillary, _, _ = sock.recvmsg(1 << 18, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+    space = (1 << 18, socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC)
+    try:
+        data, ancillary, _, _ = sock.recvmsg(*space)
+    except ConnectionResetError:
+        # The other end was closed before it had read all that we sent. The kernel says that first, once; what it sent
+        # us before is still to be had.
+        data, ancillary, _, _ = sock.recvmsg(*space)
     fds = array.array("i")
     for level, kind, raw in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
