@@ -14,6 +14,7 @@ import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -201,10 +202,11 @@ class Front(RegistryServer):
         self.refusals: deque[tuple[int, dict[str, str]]] = deque()
         self.remaining = 100
         self.manifest: tuple[bytes, str] | None = None  # served for every manifest: bytes and media type
-        self.redirect_to: str | None = None  # where blobs are sent instead of to the CDN
+        self.before: Callable[[Request], object] = lambda request: None  # called before each answer
 
     def answer(self, request: Request) -> Answer:
         self.seen.append(request)
+        self.before(request)
         if self.refusals and request.path != "/v2/":  # not what only asks whether we speak TLS
             status, headers = self.refusals.popleft()
             return Answer(status, dict(headers), b"slow down" if status == 429 else b"")
@@ -218,7 +220,7 @@ class Front(RegistryServer):
         if answer.file:
             digest = answer.headers["Docker-Content-Digest"]
             there = f"{self.cdn.url}/{digest}?X-Signature={Cdn.SIGNATURE}"
-            return Answer(307, {"Location": self.redirect_to or there})
+            return Answer(307, {"Location": there})
         return answer
 
     def _manifest(self, request: Request) -> Answer:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import oracles
 
+from labrt.image.descriptor import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from labrt.image.digest import Digest
 from labrt.image.layout import Layout
 from labrt.image.platform import Platform
+from labrt.image.reference import Reference
 from labrt.registry.credentials import DockerConfig
 
 TAG = "1.38.0-glibc"
@@ -27,3 +31,25 @@ def platform(architecture: str) -> Platform:
 
 def signed_in(host: str, user: str, password: str) -> DockerConfig:
     return DockerConfig(auths={host: {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}})
+
+
+def made_up(layout: Layout, layers: list[bytes], diff_ids: int | None = None) -> list[Descriptor]:
+    """An image of these layers for linux/amd64, named library/busybox:made-up. `diff_ids`: how many, None: as layers.
+
+    The layers need not be archives: a pull does not unpack them.
+    """
+    found = [Descriptor(OCI_LAYER_GZIP, layout.put(layer), len(layer)) for layer in layers]
+    ids = [str(Digest.of(b"%d" % n)) for n in range(len(layers) if diff_ids is None else diff_ids)]
+    config = {"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": ids}}
+    raw = json.dumps(config).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": Descriptor(OCI_CONFIG, layout.put(raw), len(raw)).to_json(),
+        "layers": [layer.to_json() for layer in found],
+    }
+    raw = json.dumps(manifest).encode()
+    layout.tag(
+        Reference("docker.io", "library/busybox", "made-up"), Descriptor(OCI_MANIFEST, layout.put(raw), len(raw))
+    )
+    return found

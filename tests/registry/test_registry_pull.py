@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from hub import Cdn, Hub
-from samples import AMD64, ARM64, TAG, platform
+from samples import AMD64, ARM64, TAG, made_up, platform
 
 from labrt.errors import (
     DigestMismatch,
@@ -32,6 +32,7 @@ from labrt.image.layout import Layout
 from labrt.image.manifest import Index, parse
 from labrt.image.reference import Reference
 from labrt.registry.client import Client
+from labrt.registry.distribution import Request
 from labrt.registry.events import (
     Event,
     Exchange,
@@ -378,6 +379,48 @@ def test_a_listener_that_fails_ends_the_pull(hub: Hub, client: Client, store: La
     pull(client, hub, store)  # and the client is good for the next
 
 
+def test_layers_that_do_not_fit_the_config(client: Client, store: Layout, tmp_path: Path) -> None:
+    served = Layout(tmp_path / "served")
+    made_up(served, [b"one", b"two"], diff_ids=3)
+    with Hub(served) as hub, pytest.raises(InvalidManifest, match="2 layers, but 3 diff ids"):
+        client.pull(name(hub, "made-up"), store, platform=platform("amd64"))
+    nothing_half_made(store)
+    assert len(store.blobs()) == 1, "the config, and no layer"
+
+
+def test_one_failing_layer_ends_the_others(client: Client, store: Layout, tmp_path: Path) -> None:
+    """One layer is not there; the other one stalls, and would do so for as long as the read timeout lets it."""
+    served = Layout(tmp_path / "served")
+    stalls, lacks = made_up(served, [b"x" * 10_000, b"not there"])
+    os.unlink(served.blob_path(lacks.digest))
+    with Hub(served) as hub:
+
+        def before(request: Request) -> None:
+            if str(lacks.digest) in request.path:
+                assert hub.cdn.stalling.wait(30)
+            elif str(stalls.digest) in request.path:
+                hub.cdn.stalled = threading.Event()
+
+        hub.front.before = before
+        with pytest.raises(ImageNotFound, match=f"no blob {lacks.digest}"):
+            client.pull(name(hub, "made-up"), store, platform=platform("amd64"))
+        assert [thread for thread in threading.enumerate() if thread.name.startswith("labrt-pull")] == []
+    nothing_half_made(store)
+
+
+def test_a_layer_that_is_there_twice_is_fetched_once(client: Client, store: Layout, tmp_path: Path) -> None:
+    served = Layout(tmp_path / "served")
+    layers = made_up(served, [b"same", b"other", b"same", b"same"])
+    events: list[Event] = []
+    with Hub(served) as hub:
+        image = client.pull(name(hub, "made-up"), store, platform=platform("amd64"), on_event=events.append)
+        assert len(hub.cdn.seen) == 3
+    assert list(image.manifest.layers) == layers
+    assert {event.descriptor.digest for event in of(LayerDone, events)} >= {layer.digest for layer in layers}
+    assert len(of(LayerDone, events)) == 3
+    assert of(Exists, events) == []
+
+
 # Killed ---------------------------------------------------------------------------------------------------------------
 
 PROGRAM = """
@@ -404,7 +447,8 @@ def start_and_stall(hub: Hub, store: Layout) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", textwrap.dedent(PROGRAM), name(hub), store.path]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert hub.cdn.stalling.wait(60), "the pull did not come to the layer"
+    while not hub.cdn.stalling.wait(0.1):
+        assert process.poll() is None, f"the pull did not come to the layer: {process.communicate()[1]}"
     for line in process.stdout:
         if int(line) > SIZE // 2 - (256 << 10):  # all that came, but for what is still on its way
             break

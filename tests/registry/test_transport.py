@@ -420,6 +420,16 @@ def test_stop_wakes_who_waits(here: Place, where: str) -> None:
     transport.close()
 
 
+def test_a_connection_that_opens_while_all_are_hung_up(here: Place) -> None:
+    from labrt.registry.connections import Connections, open_session
+
+    stopped = threading.Event()
+    stopped.set()
+    with open_session(Connections(stopped), "test") as session, pytest.raises(OSError, match=r"[Cc]onnection|pipe"):
+        session.get(here.url, timeout=30)
+    assert here.seen == []
+
+
 def test_a_url_as_it_may_be_shown() -> None:
     shown = urls.public("https://u:p@host:1/a/b?scope=x&X-Amz-Signature=y&n=3")
     assert shown == "https://host:1/a/b?scope=x&X-Amz-Signature=…&n=3"
