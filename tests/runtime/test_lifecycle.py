@@ -319,8 +319,9 @@ class TestSurvival:
 
     def test_a_killed_launcher_is_replaced(self, make, outcome):
         make("true")
-        launcher.default().child.kill()
-        launcher.default().child.wait()
+        first = launcher.default()
+        first.child.kill()
+        first.child.wait()
         assert outcome(make("echo", "again"))[1] == "again\n"
 
     def test_orphans_are_no_concern_of_the_hosts(self, make, outcome):
