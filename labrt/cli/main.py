@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _open_standard_streams() -> None:
     """Open those of 0, 1 and 2 that our caller has closed: else the next socket would be taken for one of them."""
-    for number in range(3):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free descriptor, which is this one. sys.stdout stays None then; print and click bear that.
-            os.open(os.devnull, os.O_RDWR)
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115 - stays open
+            setattr(sys, name, stream)  # Python had left it None

@@ -127,6 +127,8 @@ class Cli:
         self.terminals.append(terminal)
         return terminal
 
+    eventually = staticmethod(eventually)
+
     def containers(self) -> list[str]:
         """Name all containers."""
         return [container.name for container in Containers(self.where).list(all=True)]

@@ -84,7 +84,7 @@ def test_run(cli, command, code):
         ["--pull", "never", "nosuch"],
         ["--name", "x", "busybox"],
         ["-m", "1k", "busybox"],
-        ["--platform", "moon", "busybox"],
+        ["--platform", "a/b/c/d", "busybox"],
         ["-v", "relative:/data", "busybox"],
         ["-e", "=x", "busybox"],
         ["Busybox"],

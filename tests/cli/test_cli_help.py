@@ -46,7 +46,8 @@ def test_every_help_has_its_summary_and_an_example(name):
         text = command_of(name).get_help(ctx)
     lines = [line.strip() for line in text.splitlines()]
     assert lines[0].startswith(f"Usage: labrt {name} ") or lines[0] == f"Usage: labrt {name} [OPTIONS]"
-    assert lines[2].rstrip(".") == SUMMARIES[name], "the list of commands says something else than the command"
+    paragraph = " ".join(lines[2 : lines.index("", 2)])  # a long one is filled
+    assert paragraph.rstrip(".") == SUMMARIES[name], "the list of commands says something else than the command"
     example = lines[lines.index("Examples:") + 1]
     assert "labrt" in example
     assert max(map(len, text.splitlines())) <= 120
@@ -66,7 +67,6 @@ def test_help_of_run_is_not_h():
         (["run", "--network", "moon", "busybox"], "'none', 'host'"),
         (["exec", "nap"], "COMMAND"),
         (["ps", "--nonsense"], "--nonsense"),
-        (["logs", "--tail", "some", "nap"], "neither a number nor 'all'"),
         (["start", "-a", "one", "two"], "multiple containers"),
         (["stpo"], "did you mean start or stop"),
     ],
@@ -101,7 +101,8 @@ def docker_options(command: str) -> dict[str, str]:
 def test_our_options_are_dockers(name):
     if not shutil.which("docker"):
         pytest.skip("docker is absent")
-    version = re.search(r"version (\d+)", subprocess.run(["docker", "--version"], capture_output=True, text=True).stdout)
+    said = subprocess.run(["docker", "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"version (\d+)", said)
     if not version or int(version[1]) < 28:
         pytest.skip("docker is older than the one that labrt takes its options from")
     theirs = docker_options(name)

@@ -8,7 +8,7 @@ import sys
 import click
 
 from labrt.cli import parameters
-from labrt.errors import ContainerNotFound
+from labrt.errors import ContainerNotFound, InvalidInput
 
 
 @click.command
@@ -41,4 +41,5 @@ def _lines(text: str) -> int | None:
     try:
         return int(text) if int(text) >= 0 else None
     except ValueError:
-        raise click.BadParameter(f"{text!r} is neither a number nor 'all'", param_hint="'--tail'") from None
+        remedy = "--tail 10 shows ten lines"
+        raise InvalidInput(f"--tail {text!r} is neither a number nor 'all'", remedy=remedy) from None
