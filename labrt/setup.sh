@@ -217,6 +217,10 @@ export PIP_CACHE_DIR="${PIP_CACHE_DIR:-/var/lib/labrt/cache/pip}" PIP_DISABLE_PI
 install_alone
 
 PATH=$PWD/.venv/bin:$PATH
+# Widgets' callbacks run one after the other, as notebooks expect, and not beside the cells.
+settings=.venv/share/jupyter/lab/settings
+mkdir -p $settings
+echo '{"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"}}' >$settings/overrides.json
 case $command in
     demo) exec .venv/bin/python -m labrt.lab.demo "$@" ;;
     test) exec .venv/bin/python -m pytest "$@" ;;

@@ -24,7 +24,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from labrt.errors import InvalidConfig
+from labrt.errors import Conflict, InvalidConfig
 from labrt.linux import mounts, syscalls
 from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE
 from labrt.linux.mounts import Mount
@@ -314,7 +314,15 @@ def _device(root: str, entry: Mapping[str, Any]) -> Device:
 
 
 def execute(plan: Plan) -> None:
-    """Do all steps, in order. What fails ends it: the mount namespace is then good for nothing but to be left."""
+    """Do all steps, in order. What fails ends it: the mount namespace is then good for nothing but to be left.
+
+    Raises Conflict in a process that shares its mount namespace with its parent: that one's root would change, too.
+    """
+    parent = os.getppid()  # 0: it is in another PID namespace
+    with contextlib.suppress(OSError):  # we may not look
+        if parent and os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{parent}/ns/mnt"):
+            remedy = 'run it in a child: process.spawn(…, namespaces="mnt")'
+            raise Conflict("this is not a mount namespace of its own: the host's root would be changed", remedy=remedy)
     old = os.umask(0)
     try:
         for step in plan:

@@ -10,7 +10,7 @@ import pytest
 import labrt
 from labrt.engine import embedded
 from labrt.engine.images import EmbeddedUsed, Images, Unpacked
-from labrt.errors import ImageNotFound, InvalidInput, Unreachable
+from labrt.errors import ImageNotFound, InvalidInput, NotFound, Unreachable
 from labrt.registry.client import Client
 
 
@@ -46,9 +46,18 @@ def test_nothing_else_is_put_in_anothers_place(offline, name):
         labrt.pull(name)
 
 
-def test_without_it_the_error_is_the_registrys(offline):
+def test_without_a_busybox_to_make_it_of_the_error_is_the_registrys(offline, monkeypatch):
+    def absent(where):
+        raise NotFound("no busybox")
+
+    monkeypatch.setattr(embedded, "ensure", absent)
     with pytest.raises(Unreachable):
         labrt.pull("busybox")
+
+
+def test_it_is_made_when_it_is_not_there_yet(offline):
+    assert not embedded.present(Images().where)
+    assert labrt.run("busybox", "echo", "made").stdout == "made\n"
 
 
 def test_policies(offline):

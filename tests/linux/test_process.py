@@ -86,7 +86,11 @@ def test_the_block_ends_the_child(threads):
 
 def test_what_the_caller_closes_is_closed(threads):
     read, write = os.pipe()
-    with process.spawn(lambda: (os.close(write), os.read(read, 1), time.sleep(60)) and 0):
+    def close_and_stay():
+        os.close(write)
+        time.sleep(60)
+
+    with process.spawn(close_and_stay):
         os.close(write)
         assert os.read(read, 1) == b""
     os.close(read)
