@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-# Each unit begins where the one before gets too large to read: below it, count in the one before.
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+# From this many seconds on, count in that unit.
 _UNITS = (
-    (2 * 365 * 86400, 365 * 86400, "years"),
-    (60 * 86400, 30 * 86400, "months"),
-    (14 * 86400, 7 * 86400, "weeks"),
-    (48 * 3600, 86400, "days"),
-    (90 * 60, 3600, "hours"),
-    (120, 60, "minutes"),
-    (2, 1, "seconds"),
+    (2 * 365 * _DAY, 365 * _DAY, "{} years"),
+    (60 * _DAY, 30 * _DAY, "{} months"),
+    (14 * _DAY, 7 * _DAY, "{} weeks"),
+    (48 * _HOUR, _DAY, "{} days"),
+    (1.5 * _HOUR, _HOUR, "{} hours"),
+    (_HOUR, _HOUR, "About an hour"),
+    (2 * _MINUTE, _MINUTE, "{} minutes"),
+    (_MINUTE, _MINUTE, "About a minute"),
+    (2, 1, "{} seconds"),
+    (1, 1, "1 second"),
 )
 GAP, NARROWEST = 3, 10
 
@@ -28,15 +32,10 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def duration(seconds: float) -> str:
     """Say how long, in one unit: 3 seconds, About a minute, 5 weeks."""
-    for least, unit, name in _UNITS:
+    for least, unit, text in _UNITS:
         if seconds >= least:
-            # Hours are rounded, as their unit begins at one and a half.
-            return f"{int(seconds / unit + (0.5 if name == 'hours' else 0))} {name}"
-    if seconds >= 3600:
-        return "About an hour"
-    if seconds >= 60:
-        return "About a minute"
-    return "1 second" if seconds >= 1 else "Less than a second"
+            return text.format(int(seconds / unit + (0.5 if unit == _HOUR else 0)))  # hours are rounded
+    return "Less than a second"
 
 
 def ago(moment: float) -> str:

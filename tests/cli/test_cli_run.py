@@ -186,21 +186,18 @@ def test_the_third_of_the_unheeded_lets_the_user_go(cli):
 def test_ctrl_c_of_one_that_has_no_handler_is_not_the_end_but_the_third_is(cli):
     process = cli.start("run", "--rm", "busybox", "sh", "-c", "echo ready; exec sleep 1000")
     assert process.stdout.readline() == b"ready\n"
+
+    def ended_or_read() -> bool:
+        """Signals of one number that come together are one: each must have been taken before the next."""
+        if process.poll() is not None:
+            return True
+        with open(f"/proc/{process.pid}/status") as file:
+            return "ShdPnd:\t0000000000000000" in file.read()
+
     for _ in range(3):
         process.send_signal(signal.SIGINT)
-        if process.poll() is None:
-            # Signals of one number that come together are one: wait until each has been read.
-            pending = f"/proc/{process.pid}/status"
-            cli.eventually(lambda pending=pending: _nothing_pending(pending), "that it is read")
+        cli.eventually(ended_or_read, "that the signal is taken")
     assert process.wait(60) == 130
-
-
-def _nothing_pending(status: str) -> bool:
-    try:
-        with open(status) as file:
-            return "ShdPnd:\t0000000000000000" in file.read()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_a_client_that_is_killed_leaves_the_container_alone(cli):

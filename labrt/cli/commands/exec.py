@@ -10,6 +10,7 @@ import click
 
 from labrt.cli import foreground, parameters
 from labrt.engine import execs
+from labrt.errors import Conflict
 from labrt.runtime.container import Container
 
 
@@ -41,7 +42,10 @@ def command(
       echo hello | labrt exec -i nap cat
     """  # noqa: D301
     how: dict[str, Any] = {"env": _environment(env, tty), "cwd": workdir, "user": user or ""}
-    container = parameters.get(name).runtime
+    found = parameters.get(name)
+    if found.status != "running":
+        raise Conflict(f"container {name} is not running", remedy=f"`labrt start {name}` starts it")
+    container = found.runtime
     if detach:
         return _in_background(container, words, how)
     foreground.require_terminal(interactive, tty)

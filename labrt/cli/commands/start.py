@@ -24,10 +24,16 @@ def command(attach: bool, interactive: bool, names: tuple[str, ...]) -> int:
       labrt start -ai shell
     """  # noqa: D301
     if not attach and not interactive:
-        return parameters.each(names, lambda name: parameters.get(name).start())
+        return parameters.each(names, _start)
     if len(names) > 1:
         raise click.UsageError("you cannot start and attach multiple containers at once")
     return _attached(names[0], interactive)
+
+
+def _start(name: str) -> None:
+    container = parameters.get(name)
+    if container.status != "running":  # one that runs is as it was asked for
+        container.start()
 
 
 def _attached(name: str, interactive: bool) -> int:
