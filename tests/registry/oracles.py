@@ -37,7 +37,7 @@ def run(*command: str | Path, **how: object) -> bytes:
 @contextmanager
 def docker_registry(where: Path, http: Mapping[str, object] | None = None, auth: object = None) -> Iterator[str]:
     """Run Debian's docker-registry on a free port, its files below `where`. Gives host:port."""
-    need("docker-registry")
+    need("docker-registry", "setpriv")
     where.mkdir(parents=True, exist_ok=True)
     config: dict[str, object] = {
         "version": 0.1,
@@ -52,7 +52,9 @@ def docker_registry(where: Path, http: Mapping[str, object] | None = None, auth:
         config["auth"] = auth
     (where / "config.yml").write_text(json.dumps(config))  # JSON is YAML
     with open(where / "log", "wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", where / "config.yml"], stdout=log, stderr=log)
+        # Also when the tests themselves are killed, it ends with them.
+        command = ["setpriv", "--pdeathsig", "TERM", "docker-registry", "serve", str(where / "config.yml")]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         yield _wait_for_address(where / "log", process)
     finally:
