@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,21 @@ def labrt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "labrt"
     monkeypatch.setenv("LABRT_ROOT", str(root))
     return root
+
+
+@pytest.fixture
+def processes_of() -> Callable[[Path], list[str]]:
+    """Find the processes of one labrt, by the LABRT_ROOT that they were given, ourselves left out: `pid command`."""
+    return _processes_of
+
+
+def _processes_of(root: Path) -> list[str]:
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+            if f"LABRT_ROOT={root}".encode() in environment and int(pid) != os.getpid():
+                found.append(f"{pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:100]!r}")
+        except OSError:  # gone by now
+            continue
+    return found

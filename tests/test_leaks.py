@@ -36,7 +36,7 @@ class Machine(NamedTuple):
     temporary: frozenset[str]
 
 
-def look(root: Path) -> Machine:
+def look(root: Path, processes: list[str]) -> Machine:
     """Look at this machine; only what belongs to this test's own labrt, or cannot be anybody's else's."""
     trees = [tree.directory("/labrt") for tree in cgroups.detect().trees]
     groups = {path for tree in trees for path in glob.glob(f"{tree}/*/") if len(os.path.basename(path[:-1])) == 64}
@@ -44,30 +44,16 @@ def look(root: Path) -> Machine:
     return Machine(
         frozenset(line.mount_point for line in mounts),
         frozenset(groups),
-        frozenset(_processes(root)),
+        frozenset(processes),
         frozenset(os.listdir("/sys/class/net")),
         frozenset(glob.glob(os.path.join(tempfile.gettempdir(), f"labrt-{os.getpid()}-*"))),
     )
 
 
-def _processes(root: Path) -> list[str]:
-    """Processes of this test's labrt: those that have its LABRT_ROOT in their environment."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                environment = file.read()
-            if f"LABRT_ROOT={root}\0".encode() in environment and int(pid) != os.getpid():
-                found.append(f"{pid} {procfs.stat(int(pid)).comm}")
-        except (OSError, labrt.errors.LabrtError):
-            continue
-    return found
-
-
 @pytest.fixture
-def house(labrt_root: Path):
+def house(labrt_root: Path, processes_of):
     """A labrt with busybox; the machine is looked at before and after."""
-    before = look(labrt_root)
+    before = look(labrt_root, processes_of(labrt_root))
     embedded.ensure()
     with embedded.serve() as server:
         Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
@@ -77,20 +63,15 @@ def house(labrt_root: Path):
     assert first.ok, str(first)
     assert second.ok, str(second)
     assert not second.taken_down
-    _settle(labrt_root, before)
-    assert ledger.entries() == []
-    assert Containers().list(all=True) == []
-    assert Images().driver.containers() == []
-
-
-def _settle(root: Path, before: Machine) -> None:
-    """Compare, once what was killed has had time to go."""
     end = time.monotonic() + 20
-    while (after := look(root)) != before and time.monotonic() < end:
+    while (after := look(labrt_root, processes_of(labrt_root))) != before and time.monotonic() < end:
         while _reap():
             continue
         time.sleep(0.05)
     assert after == before
+    assert ledger.entries() == []
+    assert Containers().list(all=True) == []
+    assert Images().driver.containers() == []
 
 
 def _reap() -> bool:
@@ -137,13 +118,13 @@ while True:
 """
 
 
-def test_whoever_is_killed_at_whatever_instant(house):
+def test_whoever_is_killed_at_whatever_instant(house, processes_of):
     """Kill the caller, the launcher, a monitor, an init: thirty times, each at another point of a container's life."""
     dice = random.Random(20261124)
     for _ in range(30):
         with subprocess.Popen([sys.executable, "-c", CALLER], start_new_session=True, stderr=-3) as caller:
             time.sleep(0.25 + dice.random() * 0.15)
-            victims = [pid for line in _processes(house) if (pid := int(line.split()[0])) != caller.pid]
+            victims = [pid for line in processes_of(house) if (pid := int(line.split()[0])) != caller.pid]
             for pid in dice.sample([caller.pid, *victims], dice.randint(1, 1 + len(victims))):
                 _kill(pid)
             caller.kill()

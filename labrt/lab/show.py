@@ -56,6 +56,23 @@ class Picture:
         return self.html
 
 
+class Shown:
+    """What shows itself by a picture: in a notebook as HTML, by rich and by print as text."""
+
+    def picture(self) -> Picture:
+        """Draw it."""
+        raise NotImplementedError(type(self).__name__)
+
+    def __str__(self) -> str:
+        return self.picture().text
+
+    def __rich__(self) -> object:
+        return self.picture().__rich__()
+
+    def _repr_html_(self) -> str:
+        return self.picture().html
+
+
 class Sheet(NamedTuple):
     """One layer in a stack: its label, its size in bytes, and a word on where it comes from."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from labrt import paths
 from labrt.errors import LabrtError
 from labrt.lab import show
-from labrt.lab.show import Picture
+from labrt.lab.show import Picture, Shown
 from labrt.linux import cgroups, ledger, procfs
 from labrt.linux.cgroups import systemd, tree
 
@@ -26,7 +26,7 @@ KINDS = ("mounts", "cgroups", "namespaces", "interfaces", "containers", "ledger"
 
 
 @dataclass(frozen=True, repr=False)
-class Snapshot(Mapping[str, frozenset[str]]):
+class Snapshot(Shown, Mapping[str, frozenset[str]]):
     """What was there, by kind: mounts, cgroups (labrt's), namespaces, network interfaces, containers, ledger."""
 
     things: Mapping[str, frozenset[str]]
@@ -61,16 +61,8 @@ class Snapshot(Mapping[str, frozenset[str]]):
     def __repr__(self) -> str:
         return f"<Snapshot: {', '.join(f'{count} {kind}' for kind, count in self.counts().items())}>"
 
-    def __str__(self) -> str:
-        return self._picture().text
-
-    def __rich__(self) -> object:
-        return self._picture().__rich__()
-
-    def _repr_html_(self) -> str:
-        return self._picture().html
-
-    def _picture(self) -> Picture:
+    def picture(self) -> Picture:
+        """Draw it."""
         return show.table(["on this host", "how many"], self.counts().items())
 
 

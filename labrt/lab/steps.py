@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from labrt.lab import show
-from labrt.lab.show import Picture, Step
+from labrt.lab.show import Picture, Shown, Step
 
 
 @dataclass(repr=False)
-class Steps:
+class Steps(Shown):
     """What was done, in order, and how long each step took. `with steps("name"):` adds one."""
 
     title: str = "Timeline"
@@ -59,16 +59,8 @@ class Steps:
     def __repr__(self) -> str:
         return f"<Steps {self.title}: {len(self.done)} in {self.milliseconds:.1f} ms>"
 
-    def __str__(self) -> str:
-        return self._picture().text
-
-    def __rich__(self) -> object:
-        return self._picture().__rich__()
-
-    def _repr_html_(self) -> str:
-        return self._picture().html
-
-    def _picture(self) -> Picture:
+    def picture(self) -> Picture:
+        """Draw it."""
         return show.timeline(self.done, title=self.title)
 
 

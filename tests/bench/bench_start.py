@@ -45,12 +45,13 @@ def house() -> Iterator[str]:
 def warm(runs: int) -> str:
     """Measure 1."""
     from labrt.engine.containers import Containers
+    from labrt.engine.images import Images
     from labrt.engine.options import Options
     from labrt.linux import mounts
     from labrt.runtime.container import Container
 
     made = Containers().create(Options("busybox", ("true",)))
-    root_mounts = __import__("labrt.engine.images", fromlist=["Images"]).Images().driver.mounts(made.id)
+    root_mounts = Images().driver.mounts(made.id)
     config = made.runtime.config()
 
     def labrt() -> None:
@@ -67,10 +68,10 @@ def warm(runs: int) -> str:
         bundle = stack.enter_context(tempfile.TemporaryDirectory(prefix="labrt-bundle-", dir="/var/tmp"))
         root = os.path.join(bundle, "rootfs")
         os.mkdir(root)
-        lower = [option for option in root_mounts[0].options if option.startswith("lowerdir=")][0][len("lowerdir=") :]
+        data = dict(option.partition("=")[::2] for option in root_mounts[0].options)
         upper = os.path.join(bundle, "upper")
         os.mkdir(upper)
-        stack.enter_context(mounts.overlay([os.path.realpath(path) for path in lower.split(":")], root, upper=upper))
+        stack.enter_context(mounts.overlay([os.path.realpath(path) for path in data["lowerdir"].split(":")], root, upper=upper))
         write_bundle(bundle, config)
         ways: dict[str, Callable[[], object]] = {"labrt, warm": labrt}
         for name in ("crun", "runc"):
@@ -103,12 +104,11 @@ def run_bundle(runtime: str, bundle: str) -> None:
 
 def cold(runs: int) -> str:
     """Measure 2."""
-    ways: dict[str, Callable[[], object]] = {
-        "labrt run --rm": lambda: quiet([sys.executable, "-m", "labrt", "run", "--rm", "busybox", "true"])
-    }
     script = os.path.join(os.path.dirname(sys.executable), "labrt")
-    if os.path.exists(script):
-        ways = {"labrt run --rm": lambda: quiet([script, "run", "--rm", "busybox", "true"])}
+    labrt = [script] if os.path.exists(script) else [sys.executable, "-m", "labrt"]
+    ways: dict[str, Callable[[], object]] = {
+        "labrt run --rm": lambda: quiet([*labrt, "run", "--rm", "busybox", "true"])
+    }
     if shutil.which("podman") and import_into_podman():
         podman = ["podman", "--cgroup-manager", "cgroupfs", "--events-backend", "file", "run", "--rm"]
         ways["podman run --rm"] = lambda: quiet([*podman, "--network", "none", "localhost/labrt-bench", "true"])
@@ -120,20 +120,15 @@ def import_into_podman() -> bool:
     from labrt.engine import embedded
 
     layout = embedded.ensure().path
-    done = subprocess.run(
-        ["skopeo", "copy", "-q", f"oci:{layout}:docker.io/library/busybox:latest", "containers-storage:localhost/labrt-bench"],
-        capture_output=True,
-    )
-    return done.returncode == 0
+    source, target = f"oci:{layout}:docker.io/library/busybox:latest", "containers-storage:localhost/labrt-bench"
+    return subprocess.run(["skopeo", "copy", "-q", source, target], capture_output=True).returncode == 0
 
 
 def imports(runs: int) -> str:
     """Measure 3."""
     python = [sys.executable, "-c"]
-    return table(
-        "Start of the interpreter",
-        compare({"import labrt": lambda: quiet([*python, "import labrt"]), "nothing": lambda: quiet([*python, "0"])}, runs),
-    )
+    ways = {"import labrt": lambda: quiet([*python, "import labrt"]), "nothing": lambda: quiet([*python, "0"])}
+    return table("Start of the interpreter", compare(ways, runs))
 
 
 def quiet(command: list[str]) -> None:

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable
 
 
-def compare(ways: dict[str, Callable[[], object]], runs: int = 30, warm_up: int = 3) -> dict[str, list[float]]:
+def compare(
+    ways: dict[str, Callable[[], object]], runs: int = 30, warm_up: int = 3
+) -> dict[str, list[float]]:
     """Run each way `runs` times, in turn; return seconds by name. The first way is what the others are compared with."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(warm_up + runs):

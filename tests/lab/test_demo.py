@@ -37,10 +37,10 @@ def house(labrt_root, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def nothing_left(house):
+def nothing_left(house, processes_of):
     def check() -> None:
         deadline = time.monotonic() + 10
-        while (processes := _processes(house)) and time.monotonic() < deadline:
+        while (processes := processes_of(house)) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert processes == []
         assert ledger.entries() == []
@@ -48,18 +48,6 @@ def nothing_left(house):
         assert not list((house / "lib").glob("demo-*"))
 
     return check
-
-
-def _processes(house: Path) -> list[str]:
-    found = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            environ = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            if f"LABRT_ROOT={house}".encode() in environ and int(name) != os.getpid():
-                found.append(name)
-        except OSError:
-            continue
-    return found
 
 
 def test_piped_twice_in_a_row_it_tells_what_really_happened(house, nothing_left):

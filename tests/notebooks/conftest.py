@@ -77,14 +77,14 @@ def execute(house: Path) -> Callable[..., object]:
 
 
 @pytest.fixture
-def nothing_left(house: Path) -> Callable[[], None]:
+def nothing_left(house: Path, processes_of: Callable[[Path], list[str]]) -> Callable[[], None]:
     """Fail if anything of this house is still there: processes, ledger entries, mounts, containers, directories.
 
     Mount points are new directories in TMPDIR, which is in this house: what others mount meanwhile is not ours.
     """
     def check() -> None:
         deadline = time.monotonic() + 10  # a kernel's launcher ends when it notices that the kernel has
-        while (processes := _processes(house)) and time.monotonic() < deadline:
+        while (processes := processes_of(house)) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert processes == []
         assert ledger.entries() == []
@@ -98,14 +98,3 @@ def nothing_left(house: Path) -> Callable[[], None]:
     return check
 
 
-def _processes(house: Path) -> list[str]:
-    """Every process but ourselves that was given this LABRT_ROOT, as `pid command`."""
-    found = []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            environ = Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
-            if f"LABRT_ROOT={house}".encode() in environ and int(name) != os.getpid():
-                found.append(f"{name} {Path(f'/proc/{name}/cmdline').read_bytes()[:100]!r}")
-        except OSError:
-            continue
-    return found
