@@ -71,7 +71,8 @@ def warm(runs: int) -> str:
         data = dict(option.partition("=")[::2] for option in root_mounts[0].options)
         upper = os.path.join(bundle, "upper")
         os.mkdir(upper)
-        stack.enter_context(mounts.overlay([os.path.realpath(path) for path in data["lowerdir"].split(":")], root, upper=upper))
+        lower = [os.path.realpath(path) for path in data["lowerdir"].split(":")]
+        stack.enter_context(mounts.overlay(lower, root, upper=upper))
         write_bundle(bundle, config)
         ways: dict[str, Callable[[], object]] = {"labrt, warm": labrt}
         for name in ("crun", "runc"):
@@ -92,7 +93,7 @@ def write_bundle(bundle: str, config: dict) -> None:
 
 
 def run_bundle(runtime: str, bundle: str) -> None:
-    """Run a bundle with another runtime. crun takes no hybrid cgroups: it gets a mount namespace without the v2 tree."""
+    """Run a bundle with another runtime. crun takes no hybrid cgroups: it gets a mount namespace without v2."""
     command = [runtime, "run", "-b", bundle, f"labrt-bench-{runtime}"]
     if runtime == "crun" and os.path.isdir("/sys/fs/cgroup/unified"):
         hide = "umount /sys/fs/cgroup/unified && exec \"$@\""

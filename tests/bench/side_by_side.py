@@ -13,7 +13,7 @@ from collections.abc import Callable
 def compare(
     ways: dict[str, Callable[[], object]], runs: int = 30, warm_up: int = 3
 ) -> dict[str, list[float]]:
-    """Run each way `runs` times, in turn; return seconds by name. The first way is what the others are compared with."""
+    """Run each way `runs` times, in turn; return seconds by name. With the first way the others are compared."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(warm_up + runs):
         for name, way in ways.items():
