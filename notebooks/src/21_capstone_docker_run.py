@@ -170,7 +170,32 @@ for step in [*plan[:9], f"… {len(plan) - 12} more …", *plan[-3:]]:
     print(step)
 
 # %% [markdown]
-# ## 5 · Exercise: become the container
+# ## 5 · The jump
+#
+# Root, limits and plan are there. One `clone3` makes a process in new namespaces, and in its cgroup before its function
+# begins. It moves in, and becomes another program. What you see is written by busybox, from within:
+
+# %%
+from labrt.linux import process, syscalls
+from labrt.linux.flags import CLONE
+
+NAMESPACES = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWPID | CLONE.NEWNET
+ENV = {"PATH": "/bin:/sbin:/usr/bin:/usr/sbin"}
+
+
+def jump():
+    rootfs.execute(plan)
+    os.execve("/bin/sh", ["sh", "-c", "id; ps; ls /; hostname; cat /proc/self/cgroup"], ENV)
+
+
+with process.spawn(jump, namespaces=NAMESPACES, cgroup=group) as child:
+    print(child.wait())
+
+# %% [markdown]
+# A container, nearly. Two lines give it away: it still has the host's name, and it knows where in the host's cgroups it
+# is. Both namespaces can be had; somebody must ask for them.
+#
+# ## 6 · Exercise: become the container
 #
 # This is what the child does, born into new namespaces. It has to
 #
@@ -180,11 +205,6 @@ for step in [*plan[:9], f"… {len(plan) - 12} more …", *plan[-3:]]:
 # 4. `os.execve("/bin/sh", argv, ENV)`: become another program. It never returns.
 
 # %%
-from labrt.linux import process, syscalls
-from labrt.linux.flags import CLONE
-
-NAMESPACES = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWPID | CLONE.NEWNET
-ENV = {"PATH": "/bin:/sbin:/usr/bin:/usr/sbin"}
 argv = ["sh", "-c", "echo hello from $(hostname), as process $$; ls /"]
 me = os.getpid()
 
@@ -201,15 +221,14 @@ def become():
 
 
 # %% [markdown]
-# One `clone3` makes the process and its namespaces; it is in its cgroup before `become` begins. What you see next is
-# written by busybox, from within your container:
+# Now from within *your* container:
 
 # %%
 with steps("clone3, pivot_root, execve, wait"), process.spawn(become, namespaces=NAMESPACES, cgroup=group) as child:
     print(child.wait())
 
 # %% [markdown]
-# ## 6 · Is it one?
+# ## 7 · Is it one?
 #
 # Then it should answer as labrt's own containers do. A *probe* asks the same questions in both: who am I, what do I
 # see, what may I? Its standard output is a file of ours.
@@ -260,7 +279,7 @@ check
 # closes those doors.
 
 # %% [markdown]
-# ## 7 · From both sides
+# ## 8 · From both sides
 #
 # Once more, asleep this time, so that we can look at it.
 
@@ -277,7 +296,7 @@ with process.spawn(become, namespaces=NAMESPACES, cgroup=group) as child:
 picture
 
 # %% [markdown]
-# ## 8 · Where the time went
+# ## 9 · Where the time went
 #
 # Bars to scale. Which part is the container, and which part was the way to its files? On the second `docker run` of the
 # same image only the last few are needed.
