@@ -50,8 +50,9 @@ def run(container: Container, *, remove: bool, interactive: bool, tty: bool) -> 
         container.prepare()
         code, outcome = follow(container, stdin=interactive, tty=tty, start=True)
     except BaseException:  # Ctrl-C, too; but one that runs goes on without us
-        if remove and not container.state.started:
-            discard(container)
+        with contextlib.suppress(ContainerNotFound):
+            if remove and not container.state.started:
+                discard(container)
         raise
     if outcome is Outcome.UNREAD:
         with contextlib.suppress(Conflict, ContainerNotFound):
@@ -86,7 +87,14 @@ def follow(container: Container, *, stdin: bool, tty: bool, start: bool) -> tupl
     if outcome is Outcome.ENDED:
         code = attached.exit_code if attached.exit_code is not None else container.wait()
         return (255 if code is None else code), outcome
-    return _left(outcome, container.name, session.last_signal), outcome
+    return _left(outcome, _name(container), session.last_signal), outcome
+
+
+def _name(container: Container) -> str:
+    try:
+        return container.name
+    except ContainerNotFound:  # it has just removed itself
+        return container.id[:12]
 
 
 def _left(outcome: Outcome, name: str, number: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import subprocess
@@ -23,6 +22,9 @@ from labrt.linux import ledger, pty
 from labrt.paths import Paths
 
 PATIENCE = 60  # seconds until something that should have happened is taken for missing
+# In a new session, make standard error the controlling terminal, then become the command. (Not as preexec_fn: there may
+# be threads here, a registry's.)
+IN_FRONT = "import fcntl, os, sys, termios; fcntl.ioctl(2, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 LABRT = (sys.executable, "-m", "labrt")
 
 
@@ -54,9 +56,8 @@ class Terminal:
         self.before = termios.tcgetattr(self.pair.master)
         ends = {name: self.pair.peer for name in ("stdin", "stdout", "stderr")} | how
         self.process = subprocess.Popen(
-            [*LABRT, *arguments], env=env, start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0), **ends,  # type: ignore[call-overload]
-        )  # fmt: skip
+            [sys.executable, "-c", IN_FRONT, *LABRT, *arguments], env=env, start_new_session=True, **ends
+        )
         self.seen = ""
 
     def expect(self, text: str) -> str:
@@ -95,6 +96,7 @@ class Cli:
     """`cli("ps", "-a")` runs a command to its end."""
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.where = Paths(str(root / "lib"), str(root / "run"))
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("LABRT", "_LABRT"))}
         self.env |= {"LABRT_ROOT": str(root), "DOCKER_CONFIG": str(root), "COLUMNS": "100"}

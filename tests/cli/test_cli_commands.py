@@ -123,7 +123,7 @@ def test_in_a_terminal_a_pull_draws_bars(cli, registry, tmp_path):
         assert terminal.wait() == 0
         assert cli.ok("reset", "--all", "--force").count("Deleted:") == 2
     finally:
-        cli.env["LABRT_ROOT"] = os.path.dirname(cli.where.state)
+        cli.env["LABRT_ROOT"] = str(cli.root)
 
 
 def test_pull_of_what_is_not_there(cli, registry):

@@ -26,8 +26,8 @@ def command(everything: bool, force: bool) -> int:
     from labrt.lab.ledger import reset
 
     running = [container.name for container in Containers().list()]
-    if running and not force and sys.stdin and sys.stdin.isatty():
-        click.confirm(f"Containers that run will be killed: {', '.join(running)}. Go on?", abort=True, err=True)
+    if running and not force and sys.stdin.isatty() and not _agreed(running):
+        return 1
     done = reset()
     click.echo(str(done))
     if everything:
@@ -35,3 +35,7 @@ def command(everything: bool, force: bool) -> int:
         for image in images.all():
             click.echo("\n".join(images.remove(str(image.reference), force=True)))
     return 0 if done.ok else 1
+
+
+def _agreed(running: list[str]) -> bool:
+    return click.confirm(f"Containers that run will be killed: {', '.join(running)}. Go on?", err=True)
