@@ -189,7 +189,7 @@ class Container:
             return
         if state.cgroup:
             with contextlib.suppress(LabrtError, OSError):
-                cgroups.load(state.cgroup, parent="/").remove()
+                cgroups.remove_recorded(state.cgroup)
         for entry in ledger.entries(self.where.ledger):
             if (entry.kind, entry.what) == ("process", str(state.monitor)):
                 ledger.strike(entry)
