@@ -49,7 +49,8 @@ def test_the_size_is_ours_from_the_start_and_follows(cli):
 
 def test_ctrl_c_is_a_key(cli):
     terminal = shell(cli, "--rm")
-    terminal.type("cat\n")
+    terminal.type("echo go''ing; cat\n")
+    terminal.expect("going\r\n")
     interrupt_cat(terminal)
     terminal.expect("# ")  # what is typed before the prompt, the shell throws away
     terminal.type("exit $?\n")
