@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import pickle
 import select
 import signal
 import sys
@@ -192,6 +191,7 @@ def _clone_from_fork(body: Callable[[], object], flags: int, opener: int) -> Chi
     descriptor, then stands in for it as the process that we can wait for.
     """
     import array
+    import pickle  # both here, before the fork: in the child another root may be in the place of ours by then
     import socket
 
     here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -216,6 +216,7 @@ def _clone_from_fork(body: Callable[[], object], flags: int, opener: int) -> Chi
 
 def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int) -> int:
     import array
+    import pickle
     import resource
     import socket
 
@@ -283,6 +284,8 @@ def run_in_child(
     Result and exception come back pickled. ChildFailed when the child is killed, exits, or becomes another program.
     Ctrl-C kills the child.
     """
+    import pickle  # late for those who only spawn, and before the child is made
+
     read, write = os.pipe2(os.O_CLOEXEC)
 
     def body() -> int:
@@ -315,6 +318,8 @@ def run_in_child(
 
 
 def _dump(answer: tuple[bool, object]) -> bytes:
+    import pickle
+
     try:
         raw = pickle.dumps(answer)
         pickle.loads(raw)  # an exception may pickle, and then not unpickle

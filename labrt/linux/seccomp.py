@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import stat
 import sys
 
@@ -73,7 +72,7 @@ def compile(profile: Profile, *, cache: str | None = None) -> bytes:
     library = _library()
     if library is None:  # it may change under us unnoticed, so nothing is kept
         return build(profile)
-    text = json.dumps(["labrt 2", library, platform.machine(), profile], sort_keys=True)
+    text = json.dumps(["labrt 2", library, os.uname().machine, profile], sort_keys=True)
     key = hashlib.sha256(text.encode()).hexdigest()
     file = os.path.join(cache or os.path.join(paths.default().cache, "seccomp"), key)
     program = _load(file, key)

@@ -14,7 +14,7 @@ Source: syscalls(2), capabilities(7), seccomp(2). Notebook 18 takes calls away f
 from __future__ import annotations
 
 import errno
-import platform
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -182,7 +182,7 @@ def default_profile(capabilities: Iterable[str], *, machine: str | None = None) 
 
     `machine` is as in `uname -m`, None for this one; an unknown one gets a filter of its own architecture alone.
     """
-    machine = machine or platform.machine()
+    machine = machine or os.uname().machine
     granted = {*capabilities}
     rules = [_allow(names) for names in ALLOWED.values()]
     rules += [_allow(BY_MACHINE[machine])] if machine in BY_MACHINE else []

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Callable, Iterable
 
@@ -46,7 +45,7 @@ _NUMBERS = {
 _NUMBERS |= {
     "x86_64": {"seccomp": 317, "keyctl": 250, "execveat": 322, "bpf": 321},
     "aarch64": {"seccomp": 277, "keyctl": 219, "execveat": 281, "bpf": 280},
-}.get(platform.machine(), {})
+}.get(os.uname().machine, {})
 
 _REMEDIES = {
     errno.EPERM: "be root, or own the user namespace that this belongs to; inside a container add the capability",
@@ -91,7 +90,7 @@ def _syscall(name: str, *args: object, shown: Callable[[], Iterable[object]]) ->
     """
     number = _NUMBERS.get(name)
     if number is None:
-        raise NotSupported(f"{name}(2): labrt does not know its number on {platform.machine()}")
+        raise NotSupported(f"{name}(2): labrt does not know its number on {os.uname().machine}")
     wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     result: int = _libc.syscall(ctypes.c_long(number), *wide)
     if result == -1:

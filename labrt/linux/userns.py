@@ -17,8 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -246,6 +244,9 @@ def _covered(ours: Sequence[IdMap], line: IdMap) -> bool:
 
 def _by_helper(program: str, pid: int, maps: Sequence[IdMap], file: str) -> None:
     """Let a setuid program write the map: it looks in /etc/subuid or /etc/subgid whether we may."""
+    import shutil
+    import subprocess
+
     path = shutil.which(program)
     remedy = f"apt install uidmap, and give the user a range in {file} (`usermod --add-subuids` and `--add-subgids`)"
     if path is None:

@@ -150,7 +150,8 @@ class Monitor:
                 path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
         if path:
             self.cgroup = cgroups.create(path, parent="/")
-            self._save(cgroup=self.cgroup.path)
+            if self.cgroup.path != self.state.cgroup:
+                self._save(cgroup=self.cgroup.path)
             self.cgroup.apply(self.config["linux"].get("resources") or {})
 
     def _clone(self, birth: init.Birth, far: socket.socket) -> None:

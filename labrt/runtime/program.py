@@ -153,9 +153,10 @@ def _enter_directory(path: str, user: User) -> None:
 
 def _default_signals() -> None:
     """Python ignores SIGPIPE and SIGXFSZ, and whoever started us may ignore others; a program expects the defaults."""
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError):
-            signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is not signal.SIG_DFL:
+            with contextlib.suppress(OSError):
+                signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

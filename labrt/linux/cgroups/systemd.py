@@ -13,7 +13,6 @@ See systemd.scope(5), org.freedesktop.systemd1(5), and https://systemd.io/CGROUP
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 
 from labrt.errors import Conflict, NotFound, NotSupported
@@ -74,6 +73,8 @@ def start_transient_unit(pid: int, unit: str) -> list[str]:
 
 def _call(method: str, *arguments: str) -> None:
     """Call systemd over D-Bus. busctl comes with systemd: a D-Bus library would be a dependency for two calls."""
+    import subprocess
+
     bus = [] if os.geteuid() == 0 else ["--user"]
     command = ["busctl", *bus, "--quiet", "call", *_MANAGER, method, *arguments]
     try:
