@@ -12,3 +12,22 @@
 
 Notebook 13 is about this floor. It knows values (labrt.image) and nothing of the kernel.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labrt.registry.client import Client
+    from labrt.registry.server import RegistryServer
+
+__all__ = ["Client", "RegistryServer"]
+
+
+def __getattr__(name: str) -> Any:
+    # `registry.Client()` is what one types first; to import this floor still costs nothing.
+    from importlib import import_module
+
+    if name in __all__:
+        return getattr(import_module(f"labrt.registry.{'client' if name == 'Client' else 'server'}"), name)
+    raise AttributeError(f"labrt.registry has no {name!r}; it has {', '.join(__all__)}")

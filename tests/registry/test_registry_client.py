@@ -258,3 +258,12 @@ print(sorted({"requests", "urllib3", "rich"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n[]\n"
+
+
+def test_what_one_types_first_is_there():
+    from labrt import registry
+
+    assert registry.Client is Client
+    assert registry.RegistryServer.__name__ == "RegistryServer"
+    with pytest.raises(AttributeError, match="Client, RegistryServer"):
+        _ = registry.Klient
