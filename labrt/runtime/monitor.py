@@ -22,7 +22,7 @@ import time
 from typing import Any
 
 from labrt.errors import Conflict, ContainerError, InvalidConfig, LabrtError, NotSupported
-from labrt.linux import cgroups, ledger, process, pty, syscalls, userns
+from labrt.linux import cgroups, ledger, process, procfs, pty, syscalls, userns
 from labrt.linux.cgroups import systemd
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
@@ -60,9 +60,8 @@ class Monitor:
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
         own = process.start_time() or 0
-        self.state = State(
-            request["id"], self.bundle, monitor=os.getpid(), monitor_starttime=own, boot=state.boot_id()
-        )  # fmt: skip
+        boot = procfs.boot_id()
+        self.state = State(request["id"], self.bundle, monitor=os.getpid(), monitor_starttime=own, boot=boot)
 
     @property
     def _child(self) -> process.Child:

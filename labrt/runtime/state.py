@@ -15,7 +15,7 @@ import time
 from typing import Any, NamedTuple
 
 from labrt.errors import ContainerNotFound
-from labrt.linux import process
+from labrt.linux import process, procfs
 
 CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
 
@@ -48,12 +48,6 @@ class State(NamedTuple):
         """As `runc state` prints it, and hooks get it on their standard input."""
         state = {"ociVersion": "1.1.0", "id": self.id, "status": self.status, "bundle": self.bundle}
         return state | ({"pid": self.pid} if self.alive else {})
-
-
-def boot_id() -> str:
-    """Name this boot of the machine: pids mean nothing in another one."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
 
 
 def write(path: str, state: State, *, durable: bool = False) -> None:
@@ -90,15 +84,15 @@ def read(path: str) -> State:
         return state
     return state._replace(
         status=STOPPED,
-        exit_code=255 if state.boot != boot_id() else 137,
-        error="the machine was rebooted" if state.boot != boot_id() else "its monitor was killed",
+        exit_code=255 if state.boot != procfs.boot_id() else 137,
+        error="the machine was rebooted" if state.boot != procfs.boot_id() else "its monitor was killed",
         finished=state.finished or time.time(),
     )
 
 
 def monitor_alive(state: State) -> bool:
     """Whether the process that owns this container still runs."""
-    if not state.monitor or state.boot != boot_id():
+    if not state.monitor or state.boot != procfs.boot_id():
         return False
     pidfd = process.open_pidfd(state.monitor, state.monitor_starttime)
     if pidfd is None:

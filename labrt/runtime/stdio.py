@@ -103,13 +103,10 @@ class Switchboard:
             return
         except OSError:  # nobody reads any more
             self._input.clear()
-        if self._stdin not in self._outputs:
-            self._watch_input(False)
-            if self._input_ends:
-                os.close(self._stdin)
-                self._stdin = None
-        else:
-            self._watch_input(False)
+        self._watch_input(False)
+        if self._input_ends and self._stdin not in self._outputs:  # a terminal is not ours alone to close
+            os.close(self._stdin)
+            self._stdin = None
         self._pause_givers()
 
     def _watch_input(self, on: bool) -> None:
