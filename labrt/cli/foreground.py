@@ -47,7 +47,6 @@ def terminal_size() -> tuple[int, int] | None:
 def run(container: Container, *, remove: bool, interactive: bool, tty: bool) -> int:
     """Start a container that was just created, and follow it to its end. With `remove` nothing is left of it."""
     try:
-        container.prepare()
         code, outcome = follow(container, stdin=interactive, tty=tty, start=True)
     except BaseException:  # Ctrl-C, too; but one that runs goes on without us
         with contextlib.suppress(ContainerNotFound):
@@ -74,7 +73,8 @@ def follow(container: Container, *, stdin: bool, tty: bool, start: bool) -> tupl
     `start`: its program is still to be started. Raises CommandNotFound and the like when it cannot be.
     """
     raw = stdin and tty and os.isatty(STDIN)
-    with container.attach(stdin=stdin) as attached, contextlib.closing(Attached(attached, start=start)) as remote:
+    joined = container.launch(stdin=stdin) if start else container.attach(stdin=stdin)
+    with joined as attached, contextlib.closing(Attached(attached, starting=start)) as remote:
         session = Session(
             remote,
             stdin=STDIN if stdin else None,

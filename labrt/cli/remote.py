@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from labrt.errors import ContainerError, LabrtError
+from labrt.errors import LabrtError
 from labrt.linux import pty
 from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
@@ -39,10 +39,6 @@ class Remote(Protocol):
         """Return the descriptors that announce output, or the end."""
         ...
 
-    def begin(self) -> None:
-        """Let the program start, if it has not."""
-        ...
-
     def put(self, data: bytes) -> None:
         """Give input to the program."""
         ...
@@ -65,19 +61,19 @@ class Remote(Protocol):
 
 
 class Attached:
-    """A container's monitor: frames over its socket. `start`: its program is still to be started."""
+    """A container's monitor: frames over its socket. `starting`: its program may not run yet."""
 
-    def __init__(self, attachment: Attachment, *, start: bool) -> None:
+    def __init__(self, attachment: Attachment, *, starting: bool) -> None:
         self.attachment = attachment
         self.pending = bytearray()
-        self._start = start
+        self._starting = starting
         # The same socket, once more: ours to send on without waiting, while the Attachment receives.
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=os.dup(attachment.fileno()))
 
     @property
     def running(self) -> bool:
         """Whether its program is known to run."""
-        return self.attachment.started or not self._start
+        return self.attachment.started or not self._starting
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -86,15 +82,6 @@ class Attached:
     def readable(self) -> Sequence[int]:
         """Return the socket's descriptor."""
         return (self.attachment.fileno(),)
-
-    def begin(self) -> None:
-        """Start it."""
-        if self._start:
-            try:
-                self.attachment.start()
-            except OSError as error:
-                remedy = "`labrt start` tries again"
-                raise ContainerError("the container's monitor was killed", remedy=remedy) from error
 
     def put(self, data: bytes) -> None:
         """Frame input, for the monitor."""
@@ -151,9 +138,6 @@ class Console:
     def readable(self) -> Sequence[int]:
         """Return the terminal's descriptor, and the one that tells of the program's end."""
         return (self.master, self.execution.fileno())
-
-    def begin(self) -> None:
-        """Nothing is left to do: it runs."""
 
     def put(self, data: bytes) -> None:
         """Type."""

@@ -71,7 +71,6 @@ class Session:
                 stack.enter_context(pty.raw(self.stdin))
             self._wake = stack.enter_context(signals.caught(numbers))
             self._resize()
-            self.remote.begin()
             try:
                 while self._turn():
                     self._release()

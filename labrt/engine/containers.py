@@ -122,21 +122,35 @@ class Container:
 
         Raises Conflict when it runs already; harmless when it is built already.
         """
+        if not self._is_built():
+            self.runtime.create(**self._needs())
+
+    def launch(self, *, stdin: bool = False) -> Attachment:
+        """Start it, and be attached from its first byte on; `stdin`: to give it input, too. Conflict if it runs."""
+        if not self._is_built():
+            needs = self._needs()
+            return self.runtime.run(**needs | {"stdin": stdin or needs["stdin"]})
+        attached = self.attach(stdin=stdin)
+        attached.start()
+        return attached
+
+    def _is_built(self) -> bool:
         state = self.state
-        if state.pid and state.alive:
-            if state.status == states.RUNNING:
-                raise Conflict(f"container {self.name} is running already", remedy=f"`labrt stop {self.name}` stops it")
-            return
-        if state.pid:
+        if state.pid and state.status == states.RUNNING:
+            raise Conflict(f"container {self.name} is running already", remedy=f"`labrt stop {self.name}` stops it")
+        if state.pid and not state.alive:
             self.runtime.mend()
-        record = self.record()
-        opts = record["options"]
-        self.runtime.create(
-            root_mounts=Images(self.where).driver.mounts(self.id),
-            stdin=opts["interactive"],
-            auto_remove=opts["remove"],
-            after=self._removal() if opts["remove"] else (),
-        )
+        return bool(state.pid and state.alive)
+
+    def _needs(self) -> dict[str, Any]:
+        """What the runtime is to know of it, besides its config.json."""
+        opts = self.record()["options"]
+        return {
+            "root_mounts": Images(self.where).driver.mounts(self.id),
+            "stdin": opts["interactive"],
+            "auto_remove": opts["remove"],
+            "after": self._removal() if opts["remove"] else (),
+        }
 
     def _removal(self) -> list[str]:
         """The command that removes it, for the monitor to become when nobody else is there to do it."""
@@ -152,9 +166,7 @@ class Container:
         """Start it, give it `input`, collect its output, and remove it at the end if it was created so."""
         output: dict[int, list[bytes]] = {wire.STDOUT: [], wire.STDERR: []}
         try:
-            self.prepare()
-            with self.attach(stdin=input is not None) as attached:
-                attached.start()
+            with self.launch(stdin=input is not None) as attached:
                 for stream, data in _communicate(attached, input):
                     output[stream].append(data)
             code = attached.exit_code if attached.exit_code is not None else self.wait()
@@ -211,7 +223,7 @@ class Container:
         with contextlib.ExitStack() as stack:
             attached = None
             with contextlib.suppress(Conflict):
-                attached = stack.enter_context(Attachment(self.runtime.sockets, output=False))
+                attached = stack.enter_context(Attachment.connect(self.runtime.sockets, output=False))
             try:
                 return self.runtime.wait(timeout)
             except ContainerNotFound:  # removed at its end: its monitor's last word is all that is left of it

@@ -205,8 +205,9 @@ def _permitted() -> CAP:
 
 def limit_bounding(keep: CAP) -> None:
     """Drop all but `keep` from the bounding set, for good, also for every child. Needs CAP_SETPCAP."""
+    dropped = int(bounding()) & ~int(keep)
     for number in _numbers():
-        if not keep & (1 << number) and _is_bounded(number):
+        if dropped & (1 << number):
             with _named(f"prctl(PR_CAPBSET_DROP, {_name(number)})", "dropping needs CAP_SETPCAP: do this first"):
                 syscalls.prctl(PR_CAPBSET_DROP, number)
 
@@ -248,17 +249,27 @@ def apply(wanted: Capabilities, *, change_user: Callable[[], None] | None = None
     needs CAP_SYS_ADMIN. Call this in a single-threaded process, for capabilities belong to threads.
     """
     sets, clamped = granted(wanted)
+    take_on(sets, change_user=change_user)
+    return clamped
+
+
+def take_on(sets: Capabilities, *, change_user: Callable[[], None] | None = None) -> None:
+    """Do what `apply` does with sets that have gone through `granted` already."""
     limit_bounding(sets.bounding)
     if change_user:
         keep_over_setuid()
         change_user()
     set_current(sets.effective, sets.permitted, sets.inheritable)
     set_ambient(sets.ambient)
-    return clamped
 
 
 def _name(number: int) -> str:
-    return f"CAP_{CAP(1 << number).name}" if 1 << number in {*CAP} else str(number)
+    return _names().get(number, str(number))
+
+
+@functools.cache
+def _names() -> dict[int, str]:
+    return {cap.bit_length() - 1: f"CAP_{cap.name}" for cap in CAP}
 
 
 @contextlib.contextmanager

@@ -26,21 +26,27 @@ from labrt.runtime import wire
 class Attachment:
     """One client of a container's monitor. A context manager; `close` leaves the container as it is."""
 
-    def __init__(self, sockets: str, *, stdin: bool = False, output: bool = True) -> None:
+    def __init__(self, sock: socket.socket, *, stdin: bool = False, output: bool = True) -> None:
         self.exit_code: int | None = None
         self.failure: LabrtError | None = None
         self.started = False
         self._frames = wire.Unpacker()
         self._ready: deque[tuple[int, bytes]] = deque()
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock = sock
+        self._sock.sendall(wire.control(stdin=stdin, output=output))
+
+    @classmethod
+    def connect(cls, sockets: str, *, stdin: bool = False, output: bool = True) -> Attachment:
+        """Attach to a container whose monitor listens in the directory `sockets`. Raises Conflict if none does."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with wire.short_path(os.path.join(sockets, "attach.sock")) as path:
-                self._sock.connect(path)
+                sock.connect(path)
         except OSError as error:
-            self._sock.close()
+            sock.close()
             name = os.path.basename(sockets)[:12]
             raise Conflict(f"container {name} is not running", remedy="`labrt start` starts it") from error
-        self._sock.sendall(wire.control(stdin=stdin, output=output))
+        return cls(sock, stdin=stdin, output=output)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for poll and select: readable means that `receive` will not wait."""

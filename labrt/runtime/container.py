@@ -77,8 +77,37 @@ class Container:
         `stdin`: its input can be given later (else it is /dev/null). `auto_remove`: nobody will ask how it ended.
         `after` is a command that its monitor becomes at the end. Raises what went wrong; then nothing is left of it.
         """
+        launcher.default().call(self._request(root_mounts, stdin, auto_remove, after))
+
+    def run(
+        self,
+        *,
+        root_mounts: Sequence[Mount] = (),
+        stdin: bool = False,
+        auto_remove: bool = False,
+        after: Sequence[str] = (),
+    ) -> Attachment:
+        """`create`, `attach` and `start` in one: nobody waits for anybody between the root and the program.
+
+        You are attached from the first byte on, and with `stdin` give its input. What keeps the program from starting
+        the attachment reports; all else is as for `create`.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        attached = Attachment(ours, stdin=stdin)
+        try:
+            with theirs:
+                request = self._request(root_mounts, stdin, auto_remove, after)
+                launcher.default().call(request, [theirs.fileno()])
+        except BaseException:
+            attached.close()
+            raise
+        return attached
+
+    def _request(
+        self, root_mounts: Sequence[Mount], stdin: bool, auto_remove: bool, after: Sequence[str]
+    ) -> dict[str, Any]:
         os.makedirs(self.directory, 0o700, exist_ok=True)
-        request = {
+        return {
             "op": "create",
             "id": self.id,
             "bundle": self.bundle,
@@ -91,15 +120,14 @@ class Container:
             "after": list(after),
             "environment": dict(os.environ) if after else {},
         }
-        launcher.default().call(request)
 
     def attach(self, *, stdin: bool = False) -> Attachment:
         """Attach to a container that is created or runs. Raises Conflict when it is neither."""
-        return Attachment(self.sockets, stdin=stdin)
+        return Attachment.connect(self.sockets, stdin=stdin)
 
     def start(self) -> None:
         """Let its program begin, and return when it runs. Raises CommandNotFound and the like when it cannot."""
-        with Attachment(self.sockets, output=False) as attached:
+        with Attachment.connect(self.sockets, output=False) as attached:
             attached.start()
             attached.wait_started()
 

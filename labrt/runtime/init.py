@@ -1,12 +1,11 @@
 """Init: what a container's first process does between clone3 and execve.
 
-It is born into its namespaces, waits until the monitor has put it into its cgroup, builds its root and moves in,
-reports that it is created, waits for *start*, and becomes the container's program. Until then it speaks with the
-monitor over one socket, which execve closes: silence means success. (A FIFO would do for *start*, as in runc; but when
-the monitor dies, the socket says so, and init ends, where a FIFO would leave it waiting for ever.)
+It is born into its namespaces, enters its cgroup, builds its root and moves in, reports that it is created, waits for
+*start*, and becomes the container's program. Until then it speaks with the monitor over one socket, which execve
+closes: silence means success. (A FIFO would do for *start*, as in runc; but when the monitor dies, the socket says so,
+and init ends, where a FIFO would leave it waiting for ever.)
 
     monitor ─► init   {"go": true}        the id maps are written
-    monitor ─► init   {"admitted": true}  it is in its cgroup; meanwhile init has begun to build its root
     init ─► monitor   {"created": true}   (with a terminal: and its master descriptor)
     monitor ─► init   {"start": true}
     init ─► monitor   {"error": …}, or the end of the stream when the program runs
@@ -24,8 +23,7 @@ import socket
 import sys
 from typing import Any, NamedTuple
 
-from labrt.errors import ContainerError
-from labrt.linux import mounts, namespaces, network, pty, rootfs, syscalls
+from labrt.linux import cgroups, mounts, namespaces, network, pty, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import program, wire
@@ -35,26 +33,22 @@ class Birth(NamedTuple):
     """All that init is told by the monitor."""
 
     config: dict[str, Any]
-    root: str  # the directory that becomes the root
-    root_mounts: list[Mount]  # what it consists of
+    program: program.Program | None  # what it becomes; None: to be prepared inside, where it has other capabilities
+    root: rootfs.Plan
     flags: CLONE  # namespaces made by the clone
     late: CLONE  # those that init makes itself, once it is in its cgroup
     joined: list[tuple[str, CLONE]]  # namespaces to enter instead: (path, flag)
+    cgroup: cgroups.Cgroup | None  # where it belongs
     stdio: tuple[int, int, int] | None  # descriptors for 0, 1, 2; None: a terminal
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
     """Be init. Never returns; a failure goes to the monitor."""
     try:
-        # All this while the monitor writes the id maps and joins the cgroup, which takes the kernel a few milliseconds.
-        config = birth.config
-        prepared = program.prepare(
-            config["process"], config["linux"].get("seccomp"), program.user_annotation(config)
-        )  # fmt: skip
-        plan = root_plan(config, birth.root, birth.root_mounts)
+        prepared = birth.program or prepare(birth.config)
         if not wire.receive(sock)[0]:
             return  # the monitor is gone, or has given up
-        master = _build(birth, plan, sock)
+        master = _build(birth)
         wire.send(sock, {"created": True, "warnings": prepared.warnings}, [master] if master is not None else [])
         if master is not None:
             os.close(master)
@@ -67,9 +61,16 @@ def run(birth: Birth, sock: socket.socket) -> None:
         wire.send(sock, {"error": wire.error_to_json(error)})
 
 
-def _build(birth: Birth, plan: rootfs.Plan, sock: socket.socket) -> int | None:
+def prepare(config: dict[str, Any]) -> program.Program:
+    """Check and prepare the program that a config asks for."""
+    return program.prepare(config["process"], config["linux"].get("seccomp"), program.user_annotation(config))
+
+
+def _build(birth: Birth) -> int | None:
     """Make the container around ourselves; return the terminal's master, if there is to be one."""
     process, linux = birth.config["process"], birth.config["linux"]
+    if birth.cgroup:
+        birth.cgroup.enter(cloned=True)  # while we are still who we were on the host: it takes the right to write there
     for path, flag in birth.joined:
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(namespace, flag)
@@ -89,24 +90,15 @@ def _build(birth: Birth, plan: rootfs.Plan, sock: socket.socket) -> int | None:
     for name, value in (linux.get("sysctl") or {}).items():
         _write(f"/proc/sys/{name.replace('.', '/')}", value)
     seal_imports()
-    # By the time that the first cgroup is to be mounted, we are in ours.
-    first = next((n for n, step in enumerate(plan) if _needs_cgroup(step)), len(plan) - 1)
-    rootfs.execute(plan[:first])
-    if wire.receive(sock)[0] is None:
-        raise ContainerError("the monitor was killed")
     if birth.late:
         # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
         syscalls.unshare(birth.late)
-    rootfs.execute(plan[first:])
+    rootfs.execute(birth.root)
     if birth.stdio is not None:
         set_stdio(*birth.stdio)
         return None
     size = process.get("consoleSize")
     return open_console((size["height"], size["width"]) if size else None)
-
-
-def _needs_cgroup(step: rootfs.Operation) -> bool:
-    return isinstance(step, rootfs.Attach) and step.mount.type in ("cgroup", "cgroup2")
 
 
 def open_console(size: tuple[int, int] | None, *, console: bool = True) -> int:
@@ -141,10 +133,12 @@ def _write(path: str, value: str) -> None:
 
 def seal_imports() -> None:
     """Let no import succeed any more: below the new root lies whatever the image's author put there."""
-    sys.path.clear()
-    sys.path_hooks.clear()
-    sys.path_importer_cache.clear()
-    sys.meta_path.clear()
+    # Not emptied but replaced, and the old ones kept: to free all that they hold takes longer than to build a /dev.
+    _unused.extend((sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path))
+    sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path = [], [], {}, []
+
+
+_unused: list[object] = []
 
 
 def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]]]:

@@ -85,8 +85,11 @@ def _scout(
 ) -> None:
     """Enter the container and make the program there."""
     syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+    into = None
     if request["cgroup"]:
-        cgroups.load(request["cgroup"], parent="/").add(0)
+        cgroup = cgroups.load(request["cgroup"], parent="/")
+        into = cgroup.open_fd()
+        cgroup.enter(cloned=into is not None)  # the program is born here; to a v2 tree the clone takes it
     different = CLONE(0)
     ours, theirs = namespaces.of("self"), namespaces.of(request["pid"])
     if process.wait_for(pidfd, 0):
@@ -95,7 +98,7 @@ def _scout(
         different |= namespaces.KINDS[kind][0]
     init.seal_imports()
     syscalls.setns(pidfd, different)
-    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
+    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0, cgroup=into)  # how its end is told is inherited from us
     if pid == 0:
         try:
             _become(prepared, programs, stdio, size)

@@ -183,6 +183,7 @@ def _warm_up() -> None:
     usual = config.default(["true"])
     with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
         cgroups.detect()
+        program.ignored_signals()
         program.prepare(usual["process"], usual["linux"]["seccomp"])
         init.root_plan(usual, "/", [])
 
@@ -193,6 +194,7 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
+        _warm_up()  # again: what it writes to is now a copy of our own, made while nobody waits
         message, fds = wire.receive(spare)
         spare.close()
         if message:

@@ -31,9 +31,12 @@ from labrt.runtime import init, log, state, stdio, wire
 from labrt.runtime.state import State
 
 
-def run(request: dict[str, Any], reply: socket.socket) -> None:
-    """Be the monitor of one container. `reply` gets {"created": pid} or {"error": …}, once; then nothing any more."""
-    monitor = Monitor(request)
+def run(request: dict[str, Any], reply: socket.socket, client: int | None = None) -> None:
+    """Be the monitor of one container. `reply` gets {"created": pid} or {"error": …}, once; then nothing any more.
+
+    `client` is the socket of one who is attached from the beginning, and wants the program started at once.
+    """
+    monitor = Monitor(request, client)
     try:
         monitor.create()
         wire.send(reply, {"created": monitor.state.pid})
@@ -49,14 +52,16 @@ def run(request: dict[str, Any], reply: socket.socket) -> None:
 class Monitor:
     """A container's keeper. The methods are called in the order in which they stand here."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], client: int | None) -> None:
         self.request = request
+        self.client = client
         self.bundle: str = request["bundle"]
         self.sockets: str = request["sockets"]
         self.selector = selectors.DefaultSelector()
         self.cgroup: cgroups.Cgroup | None = None
         self.child: process.Child | None = None
         self.listener: socket.socket | None = None
+        self.master: int | None = None  # of the terminal, if there is one
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
         own = process.start_time() or 0
@@ -79,17 +84,18 @@ class Monitor:
         entry = ledger.record("process", str(os.getpid()), starttime=str(self.state.monitor_starttime))
         self.undo.callback(ledger.strike, entry)
         self._save(cgroup=config["linux"].get("cgroupsPath") or "")
-        self._open_sockets()
         self.board = stdio.Switchboard(self.selector, log.Writer(self.request["log"]), self._on_control)
-        birth, ours = self._prepare()
         self._make_cgroup()
+        birth, ours = self._prepare()
         self.sync, far = wire.pair()
         self._clone(birth, far)
         far.close()
         for fd in birth.stdio or ():
             os.close(fd)
-        self._admit(birth)
+        self._release(birth)
+        self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
         self._wire_up(ours)
+        self._hear_of_root()
         pid = self._child.pid
         self._save(status=state.CREATED, pid=pid, starttime=process.start_time(pid) or 0, created=time.time())
 
@@ -103,13 +109,17 @@ class Monitor:
             syscalls.setns(fd, flag)
             os.close(fd)
         ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
+        own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
+        root_mounts = [Mount.from_json(entry) for entry in self.request["root_mounts"]]
         birth = init.Birth(
             config=config,
-            root=self._root(),
-            root_mounts=[Mount.from_json(entry) for entry in self.request["root_mounts"]],
+            # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
+            program=None if own_users else init.prepare(config),
+            root=init.root_plan(config, self._root(), root_mounts),
             flags=flags,
             late=late,
             joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
+            cgroup=self.cgroup,
             stdio=ends,
         )
         return birth, ours
@@ -151,7 +161,6 @@ class Monitor:
             self.cgroup = cgroups.create(path, parent="/")
             if self.cgroup.path != self.state.cgroup:
                 self._save(cgroup=self.cgroup.path)
-            self.cgroup.apply(self.config["linux"].get("resources") or {})
 
     def _clone(self, birth: init.Birth, far: socket.socket) -> None:
         into = self.cgroup.open_fd() if self.cgroup else None
@@ -168,35 +177,41 @@ class Monitor:
                 os.close(into)
         self.child = process.Child(pid, pidfd)
 
-    def _admit(self, birth: init.Birth) -> None:
-        """Put init where it belongs, and let it go on."""
+    def _release(self, birth: init.Birth) -> None:
+        """Finish what init was born into, its cgroup's limits and its id maps, and let it go on."""
+        if self.cgroup:
+            self.cgroup.apply(self.config["linux"].get("resources") or {})  # nothing of the container's has run yet
         if CLONE.NEWUSER in birth.flags:
             linux = self.config["linux"]
             userns.write_maps(self._child.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
             wire.send(self.sync, {"go": True})
-            if self.cgroup:
-                self.cgroup.add(self._child.pid, cloned=True)
-            wire.send(self.sync, {"admitted": True})
+            if self.client is not None:
+                wire.send(self.sync, {"start": True})  # it will find this when its root stands
+
+    def _hear_of_root(self) -> None:
+        """Wait until init has built its root; get the terminal's master from there."""
         answer, fds = wire.receive(self.sync)
         if answer is None:
             raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")
         if "error" in answer:
             raise wire.error_from_json(answer["error"])
-        self.master = fds[0] if fds else None
+        if fds:
+            self.master = fds[0]
+            self.board.add_output(self.master, wire.STDOUT)
+            self.board.set_input(self.master)
 
     def _wire_up(self, ours: dict[int, int]) -> None:
         """Hand all ends to the switchboard, and watch for what can happen."""
         assert self.listener is not None
         listener = self.listener
-        if self.master is not None:
-            self.board.add_output(self.master, wire.STDOUT)
-            self.board.set_input(self.master)
         for stream, fd in ours.items():
             if stream == wire.STDIN:
                 self.board.set_input(fd)
             else:
                 self.board.add_output(fd, stream)
+        if self.client is not None:
+            self.board.admit(socket.socket(fileno=self.client))
         self.selector.register(listener, selectors.EVENT_READ, lambda _: self.board.accept(listener))
         self.selector.register(self.sync, selectors.EVENT_READ, lambda _: self._on_init())
         self.selector.register(self._child.pidfd, selectors.EVENT_READ, None)

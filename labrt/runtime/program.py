@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import functools
 import os
 import resource
 import signal
@@ -71,20 +71,21 @@ def prepare(process: Mapping[str, Any], seccomp_profile: Mapping[str, Any] | Non
         capabilities=caps,
         no_new_privileges=bool(process.get("noNewPrivileges")),
         rlimits=[_rlimit(entry, warnings) for entry in process.get("rlimits") or ()],
-        filter=_compiled(dict(seccomp_profile)) if seccomp_profile else b"",
+        filter=_filter(dict(seccomp_profile)) if seccomp_profile else b"",
         filter_flags=seccomp.flags(dict(seccomp_profile)) if seccomp_profile else 0,
         warnings=warnings,
     )
 
 
-_filters: dict[str, bytes] = {}  # compiled by this process, or by the launcher that it was forked from
+_compiled: list[tuple[dict[str, Any], bytes]] = []  # by this process, or by the launcher that it was forked from
 
 
-def _compiled(profile: dict[str, Any]) -> bytes:
-    key = json.dumps(profile)
-    if key not in _filters:
-        _filters[key] = seccomp.compile(profile)
-    return _filters[key]
+def _filter(profile: dict[str, Any]) -> bytes:
+    for known, program in _compiled:
+        if known == profile:
+            return program
+    _compiled.append((profile, seccomp.compile(profile)))
+    return _compiled[-1][1]
 
 
 def user_annotation(config: Mapping[str, Any]) -> str:
@@ -120,7 +121,7 @@ def become(program: Program, *, home_of: str = "/etc/passwd") -> None:
     if program.filter and not program.no_new_privileges:
         # It takes CAP_SYS_ADMIN or no_new_privs to install a filter, and the former goes next.
         seccomp.install(program.filter, program.filter_flags)
-    capabilities.apply(program.capabilities, change_user=lambda: _change_user(user))
+    capabilities.take_on(program.capabilities, change_user=lambda: _change_user(user))
     syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
     os.umask(program.umask)
     if program.no_new_privileges:
@@ -153,11 +154,15 @@ def _enter_directory(path: str, user: User) -> None:
 
 def _default_signals() -> None:
     """Python ignores SIGPIPE and SIGXFSZ, and whoever started us may ignore others; a program expects the defaults."""
-    for number in signal.valid_signals():
-        if signal.getsignal(number) is not signal.SIG_DFL:
-            with contextlib.suppress(OSError):
-                signal.signal(number, signal.SIG_DFL)
+    for number in ignored_signals():
+        signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+@functools.cache
+def ignored_signals() -> list[signal.Signals]:
+    """List the signals that this process ignores, by whoever's will: only these does execve hand on, not handlers."""
+    return [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
 
 
 def _execute(args: list[str], env: dict[str, str]) -> None:

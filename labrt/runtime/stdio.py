@@ -134,9 +134,13 @@ class Switchboard:
     def accept(self, listener: socket.socket) -> None:
         """Take in a client that has connected."""
         with contextlib.suppress(BlockingIOError):
-            client = Client(listener.accept()[0])
-            self.clients.append(client)
-            self._selector.register(client.sock, selectors.EVENT_READ, lambda events: self._serve(client, events))
+            self.admit(listener.accept()[0])
+
+    def admit(self, sock: socket.socket) -> None:
+        """Take in a client that is connected."""
+        client = Client(sock)
+        self.clients.append(client)
+        self._selector.register(client.sock, selectors.EVENT_READ, lambda events: self._serve(client, events))
 
     def broadcast(self, data: bytes) -> None:
         """Send a frame to every client that wants output."""

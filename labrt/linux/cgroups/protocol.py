@@ -78,6 +78,11 @@ class Cgroup(Protocol):
         ...
 
     @abstractmethod
+    def enter(self, *, cloned: bool = False) -> None:
+        """Move the caller itself in here, which must have a single thread. Much quicker than to be moved: see v1."""
+        ...
+
+    @abstractmethod
     def freeze(self) -> None:
         """Stop every process in here and below, and return when all of them stand still."""
         ...

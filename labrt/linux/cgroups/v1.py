@@ -79,6 +79,18 @@ class Cgroup(protocol.Cgroup):
         if self.unified:
             self.unified.add(pid, cloned=cloned)
 
+    def enter(self, *, cloned: bool = False) -> None:
+        """Move the caller into each tree, by its only thread.
+
+        Who is moved could fork or end meanwhile, so for cgroup.procs the kernel stops all forks of the machine, which
+        takes a grace period of RCU. A thread that writes 0 to `tasks` moves itself, and does neither while it writes:
+        nothing is stopped, and it takes 0.2 ms instead of 5 to 15 (from Linux 5.5).
+        """
+        for directory in dict.fromkeys(self._directories.values()):
+            files.write(f"{directory}/tasks", 0)
+        if self.unified:
+            self.unified.enter(cloned=cloned)
+
     def _unified_with(self, name: str) -> v2.Cgroup | None:
         """The v2 cgroup if its kernel has that file (freeze from Linux 5.2, kill from 5.14)."""
         return self.unified if self.unified and self.unified.has_file(name) else None

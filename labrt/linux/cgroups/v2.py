@@ -68,6 +68,10 @@ class Cgroup(protocol.Cgroup):
         if not cloned:
             files.write(f"{self.directory}/cgroup.procs", pid)
 
+    def enter(self, *, cloned: bool = False) -> None:
+        """Move the caller in here; v2 knows no quicker way for that than `add`, but clone3."""
+        self.add(0, cloned=cloned)
+
     def freeze(self) -> None:
         """Stop all; v2 says when the last one stands (a process in the kernel needs a moment)."""
         files.write(f"{self.directory}/cgroup.freeze", 1)
