@@ -22,6 +22,8 @@
         ├── CommandNotFound       exit code 127, as in a shell
         └── CommandNotExecutable  exit code 126, as in a shell
 
+    LabrtWarning              a Python warning (a UserWarning): it goes on, with less than was asked for
+
 Each carries `remedy`: one sentence that says what to do, printed after the message by those who print.
 Library code raises these and nothing else on purpose; only the command line turns them into exit codes.
 """
@@ -45,6 +47,10 @@ class LabrtError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class LabrtWarning(UserWarning):
+    """What was asked for is done, but for a part that this machine cannot give."""
 
 
 class NotSupported(LabrtError):

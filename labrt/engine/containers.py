@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +28,7 @@ from labrt.engine.options import Options
 from labrt.errors import Conflict, ContainerNotFound, InvalidInput, LabrtError
 from labrt.image import files
 from labrt.image.digest import Digest
+from labrt.image.tree import remove_path
 from labrt.linux import ledger
 from labrt.runtime import container as runtime
 from labrt.runtime import log, wire
@@ -402,7 +402,8 @@ class Containers:
 
 def _discard(id: str, where: paths.Paths) -> None:
     """Remove a container's directory, and strike it out of the ledger."""
-    shutil.rmtree(os.path.join(where.containers, id), ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_path(os.path.join(where.containers, id))
     for entry in ledger.entries(where.ledger):
         if entry.kind == "container" and entry.what == id:
             ledger.strike(entry)

@@ -21,7 +21,6 @@ import os
 import select
 import signal
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -252,6 +251,8 @@ def run_and_exit(body: Callable[[], object]) -> None:
         code = request.code if isinstance(request.code, int) else int(request.code is not None)
     except BaseException:
         with contextlib.suppress(BaseException):
+            import traceback
+
             traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
@@ -293,6 +294,8 @@ def run_in_child(
         try:
             answer = (True, function())
         except Exception as error:
+            import traceback
+
             error.add_note(f"in the child:\n{traceback.format_exc()}")
             answer = (False, error)  # type: ignore[assignment]
         with open(write, "wb") as pipe:

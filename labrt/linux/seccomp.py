@@ -17,11 +17,11 @@ See seccomp(2), config-linux.md of the runtime-spec; notebook 18.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import stat
 import sys
+import zlib
 
 from labrt import paths
 from labrt.errors import InvalidConfig
@@ -72,9 +72,9 @@ def compile(profile: Profile, *, cache: str | None = None) -> bytes:
     library = _library()
     if library is None:  # it may change under us unnoticed, so nothing is kept
         return build(profile)
-    text = json.dumps(["labrt 2", library, os.uname().machine, profile], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()
-    file = os.path.join(cache or os.path.join(paths.default().cache, "seccomp"), key)
+    key = json.dumps(["labrt 3", library, os.uname().machine, profile], sort_keys=True)
+    # Not hashlib: to load OpenSSL takes longer than all the rest, and who may write here needs no collision (`_load`).
+    file = os.path.join(cache or os.path.join(paths.default().cache, "seccomp"), f"{zlib.crc32(key.encode()):08x}")
     program = _load(file, key)
     if program is None:
         program = build(profile)
@@ -95,8 +95,8 @@ def _library() -> list[str | int] | None:
 
 
 def _header(key: str, program: bytes) -> bytes:
-    # The key is inside too, or a weaker filter of ours could be renamed to a stricter one's name.
-    return f"labrt seccomp {key} {hashlib.sha256(program).hexdigest()}\n".encode()
+    # The key is inside, whole: two profiles may have one checksum, and a file of ours may have been renamed.
+    return f"{key} {zlib.crc32(program):08x}\n".encode()
 
 
 def _load(file: str, key: str) -> bytes | None:
@@ -109,7 +109,7 @@ def _load(file: str, key: str) -> bytes | None:
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
             return None
-        header, _, program = stream.read(1 << 16).partition(b"\n")
+        header, _, program = stream.read(1 << 20).partition(b"\n")
     return program if header + b"\n" == _header(key, program) else None
 
 

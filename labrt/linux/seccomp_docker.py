@@ -7,7 +7,7 @@ them are known, and what remains is the OCI's. Podman's /usr/share/containers/se
 
 from __future__ import annotations
 
-import platform
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,7 +29,7 @@ def from_docker(
     `machine` is as in `uname -m`, `kernel` as in `uname -r`; None for those that we run on. A profile that is the
     OCI's already comes out as it is.
     """
-    machine, kernel = machine or platform.machine(), kernel or platform.release()
+    machine, kernel = machine or os.uname().machine, kernel or os.uname().release
     go_arch, scmp_arch = _MACHINES.get(machine, (machine, ""))
     made = {key: value for key, value in profile.items() if key not in ("archMap", "defaultErrno", "syscalls")}
     for entry in profile.get("archMap") or []:

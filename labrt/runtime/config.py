@@ -71,6 +71,11 @@ def default(
     }
 
 
+def user_annotation(config: Mapping[str, Any]) -> str:
+    """Return `docker run --user` as it was typed, or an empty string."""
+    return str((config.get("annotations") or {}).get(USER, ""))
+
+
 # What this runtime honours. A field that it would silently ignore could be the one that somebody's safety hangs on.
 _KNOWN = {
     "": {"ociVersion", "process", "root", "hostname", "domainname", "mounts", "annotations", "linux"},

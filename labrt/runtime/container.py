@@ -21,14 +21,16 @@ import os
 import select
 import signal
 import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from labrt import paths
-from labrt.errors import Conflict, ContainerNotFound, LabrtError
-from labrt.linux import cgroups, ledger, process, syscalls
+from labrt.errors import Conflict, ContainerNotFound, LabrtError, LabrtWarning
+from labrt.linux import ledger, process, syscalls
 from labrt.linux.mounts import Mount
-from labrt.runtime import launcher, program
+from labrt.runtime import config as oci
+from labrt.runtime import launcher
 from labrt.runtime import state as states
 from labrt.runtime.attachment import Attachment
 from labrt.runtime.state import State
@@ -77,7 +79,8 @@ class Container:
         `stdin`: its input can be given later (else it is /dev/null). `auto_remove`: nobody will ask how it ended.
         `after` is a command that its monitor becomes at the end. Raises what went wrong; then nothing is left of it.
         """
-        launcher.default().call(self._request(root_mounts, stdin, auto_remove, after))
+        answer, _ = launcher.default().call(self._request(root_mounts, stdin, auto_remove, after))
+        _warn(answer["warnings"])
 
     def run(
         self,
@@ -97,7 +100,8 @@ class Container:
         try:
             with theirs:
                 request = self._request(root_mounts, stdin, auto_remove, after)
-                launcher.default().call(request, [theirs.fileno()])
+                answer, _ = launcher.default().call(request, [theirs.fileno()])
+                _warn(answer["warnings"])
         except BaseException:
             attached.close()
             raise
@@ -184,7 +188,7 @@ class Container:
             "cgroup": state.cgroup,
             "process": _process_section(config["process"], args, env, cwd),
             "seccomp": config["linux"].get("seccomp"),
-            "user": user or program.user_annotation(config),
+            "user": user or oci.user_annotation(config),
             "console_size": console_size,
         }
         pidfd = process.open_pidfd(state.pid, state.starttime)
@@ -216,6 +220,8 @@ class Container:
         if states.monitor_alive(state):
             return
         if state.cgroup:
+            from labrt.linux import cgroups
+
             with contextlib.suppress(LabrtError, OSError):
                 cgroups.remove_recorded(state.cgroup)
         for entry in ledger.entries(self.where.ledger):
@@ -230,6 +236,12 @@ class Container:
         with contextlib.suppress(ContainerNotFound):
             return f"Container({self.id[:12]}, {self.state.status})"
         return f"Container({self.id[:12]}, not created)"
+
+
+def _warn(what: Sequence[str]) -> None:
+    """Say what the machine could not give, as Python says such things: a program may filter it, or raise it."""
+    for line in what:
+        warnings.warn(line, LabrtWarning, stacklevel=4)
 
 
 def _process_section(

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from labrt.linux import cgroups, mounts, namespaces, network, pty, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
+from labrt.runtime import config as oci
 from labrt.runtime import program, wire
 
 
@@ -63,7 +64,7 @@ def run(birth: Birth, sock: socket.socket) -> None:
 
 def prepare(config: dict[str, Any]) -> program.Program:
     """Check and prepare the program that a config asks for."""
-    return program.prepare(config["process"], config["linux"].get("seccomp"), program.user_annotation(config))
+    return program.prepare(config["process"], config["linux"].get("seccomp"), oci.user_annotation(config))
 
 
 def _build(birth: Birth) -> int | None:

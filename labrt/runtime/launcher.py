@@ -20,10 +20,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,6 +38,8 @@ class Launcher:
     """A launcher and the way to talk to it. Thread-safe: each call has a socket of its own for the answer."""
 
     def __init__(self) -> None:
+        import threading  # of no use to the launcher itself
+
         self._lock = threading.Lock()
         self.owner = os.getpid()
         self.sock, theirs = wire.pair()
@@ -114,7 +116,8 @@ def _become_launcher(fd: int) -> None:
     os.chdir("/")
     # This very labrt, however it was found, then what is installed; never a path relative to where one happens to be.
     path = [os.path.dirname(os.path.dirname(labrt.__file__)), *(entry for entry in sys.path if os.path.isabs(entry))]
-    code = f"import sys; sys.path[:] = {path!r}; from labrt.runtime import launcher; launcher.serve({fd})"
+    code = f"import gc; gc.disable()\nimport sys; sys.path[:] = {path!r}\n"
+    code += f"from labrt.runtime import launcher; launcher.serve({fd})"
     # -I: nothing from the environment or the working directory; -S: no search for site-packages, they are in `path`.
     argv = [sys.executable, "-I", "-S", "-c", code]
     env = {key: value for key, value in os.environ.items() if key in ("PATH", "LABRT_ROOT", "LABRT_DEBUG", "HOME")}
@@ -145,8 +148,7 @@ def serve(fd: int) -> None:
     prctl.set_name("labrt-launcher")
     _warm_up()
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
-    gc.disable()  # a short-lived fork has nothing to collect,
-    gc.freeze()  # and what is not touched is not copied
+    gc.freeze()  # what is not touched is not copied; collecting is off since our first line
     works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
     spare = _fork_spare(sock, works)
@@ -194,7 +196,8 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        _warm_up()  # again: what it writes to is now a copy of our own, made while nobody waits
+        if not select.select([spare], [], [], 0.005)[0]:
+            _warm_up()  # again: what it writes to is now a copy of our own, made while nobody waits
         message, fds = wire.receive(spare)
         spare.close()
         if message:

@@ -39,7 +39,7 @@ def run(request: dict[str, Any], reply: socket.socket, client: int | None = None
     monitor = Monitor(request, client)
     try:
         monitor.create()
-        wire.send(reply, {"created": monitor.state.pid})
+        wire.send(reply, {"created": monitor.state.pid, "warnings": monitor.warnings})
         reply.close()
     except BaseException as error:
         monitor.abandon()
@@ -62,6 +62,8 @@ class Monitor:
         self.child: process.Child | None = None
         self.listener: socket.socket | None = None
         self.master: int | None = None  # of the terminal, if there is one
+        self.warnings: list[str] = []  # what this machine could not give, for whoever asked
+        self.watched = False  # whether anybody was attached at the end
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
         own = process.start_time() or 0
@@ -196,6 +198,7 @@ class Monitor:
             raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")
         if "error" in answer:
             raise wire.error_from_json(answer["error"])
+        self.warnings = answer["warnings"]
         if fds:
             self.master = fds[0]
             self.board.add_output(self.master, wire.STDOUT)
@@ -293,6 +296,7 @@ class Monitor:
         if self.failure:
             self._tell(wire.control(failed=wire.error_to_json(self.failure)))
         self._tell(wire.control(exit=code))
+        self.watched = bool(self.board.clients)
         self.board.close()
         self._after()
 
@@ -311,9 +315,13 @@ class Monitor:
                 os.rmdir(self.sockets)
 
     def _after(self) -> None:
-        """Run what the creator wanted run at the end: a detached `--rm` container is removed by it."""
+        """Run what the creator wanted run at the end, if it is still to be done: nobody may be there to remove us."""
         command = self.request.get("after")
-        if command:
+        patience = time.monotonic() + (0.5 if self.watched else 0)
+        while command and os.path.exists(self.bundle):
+            if time.monotonic() < patience:
+                time.sleep(0.01)  # a client that has just heard of the end does it itself, most likely
+                continue
             os.execve(command[0], command, self.request["environment"])
 
     def _save(self, *, durable: bool = False, **changes: Any) -> None:

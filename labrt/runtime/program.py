@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
 from labrt.linux import capabilities, seccomp, syscalls
-from labrt.runtime.config import USER
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
@@ -86,11 +85,6 @@ def _filter(profile: dict[str, Any]) -> bytes:
             return program
     _compiled.append((profile, seccomp.compile(profile)))
     return _compiled[-1][1]
-
-
-def user_annotation(config: Mapping[str, Any]) -> str:
-    """Return `docker run --user` as it was typed, or an empty string."""
-    return str((config.get("annotations") or {}).get(USER, ""))
 
 
 def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, int]:

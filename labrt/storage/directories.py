@@ -17,17 +17,19 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, LabrtError, NotFound, kernel_error
 from labrt.image import files
-from labrt.image.compression import Readable
 from labrt.image.digest import Digest
-from labrt.image.layer import Applied
 from labrt.image.tree import remove_path
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.workshop import Workshop, disk_usage, names
+
+if TYPE_CHECKING:
+    from labrt.image.compression import Readable
+    from labrt.image.layer import Applied
 
 _CONTAINER_ID = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 

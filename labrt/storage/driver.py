@@ -13,16 +13,19 @@ host, so nothing can stay behind there. Notebook 11.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from labrt.errors import InvalidInput, NotSupported
 from labrt.image import files
-from labrt.image.compression import Readable
 from labrt.image.digest import Digest
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
+
+if TYPE_CHECKING:
+    from labrt.image.compression import Readable
 
 NAMES = ("overlay", "vfs")
 
@@ -91,30 +94,30 @@ def open_driver(name: str | None, paths: Paths) -> Driver:
     The choice is kept in `layers/driver`, because another driver would not see the layers that are there. Raises
     NotSupported when the named driver does not work here, with the reason.
     """
-    from labrt.storage.overlay import Overlay
-    from labrt.storage.vfs import Vfs
-
     if name is None:
-        name = _chosen(paths)
-        return Overlay(paths) if name == "overlay" else Vfs(paths)
+        chosen: Driver = _kind(_chosen(paths))(paths)
+        return chosen
     if name not in NAMES:
         raise InvalidInput(f"there is no storage driver {name!r:.40}", remedy=f"choose one of {', '.join(NAMES)}")
-    kind = Overlay if name == "overlay" else Vfs
+    kind = _kind(name)
     reason = kind.can_use(paths)
     if reason is not None:
         raise NotSupported(f"the storage driver {name} does not work here: {reason}", remedy="vfs works everywhere")
-    return kind(paths)
+    opened: Driver = kind(paths)
+    return opened
+
+
+def _kind(name: str) -> Any:
+    return getattr(importlib.import_module(f"labrt.storage.{name}"), name.title())  # the one that is used, no other
 
 
 def _chosen(paths: Paths) -> str:
-    from labrt.storage.overlay import Overlay
-
     note = os.path.join(paths.layers, "driver")
     with contextlib.suppress(FileNotFoundError), open(note) as file:
         name = file.read().strip()
         if name in NAMES:
             return name
-    name = "overlay" if Overlay.can_use(paths) is None else "vfs"
+    name = "overlay" if _kind("overlay").can_use(paths) is None else "vfs"
     os.makedirs(paths.layers, exist_ok=True)
     files.replace(note, name.encode())
     return name

@@ -18,19 +18,20 @@ import os
 import stat
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from labrt.errors import Conflict, LabrtError
-from labrt.image import layer
-from labrt.image.compression import Readable
 from labrt.image.digest import Digest
-from labrt.image.layer import Applied
 from labrt.image.tree import remove_path
-from labrt.image.whiteouts import Overlay as Marks
-from labrt.linux import process, procfs
+from labrt.linux import process
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.directories import Directories
 from labrt.storage.workshop import is_host_root
+
+if TYPE_CHECKING:
+    from labrt.image.compression import Readable
+    from labrt.image.layer import Applied
 
 # 96 bits: nobody can make a layer whose short name is that of another image's layer.
 _SHORT = 24
@@ -64,6 +65,8 @@ class Overlay(Directories):
         return os.path.join(self.root, "l", chain_id.hex[:_SHORT])
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
+        from labrt.image import layer
+
         _new_root(target, self.diff(below[-1]) if below else None)
         lowers = [self.diff(chain_id) for chain_id in reversed(below)]
         return layer.apply(stream, target, whiteouts="overlay", lowers=lowers, as_root=is_host_root())
@@ -118,6 +121,8 @@ def _file_system(path: str) -> str:
             path = os.path.dirname(path)
         number = os.stat(path).st_dev
         device = f"{os.major(number)}:{os.minor(number)}"
+        from labrt.linux import procfs
+
         for mount in procfs.mountinfo():
             if mount.device == device:
                 return mount.fstype
@@ -145,6 +150,8 @@ def _try(place: str, trusted: bool) -> None:
     for directory in (low, high):
         os.mkdir(os.path.join(directory, "d"))
     os.mkdir(os.path.join(low, "d", "hidden"))
+    from labrt.image.whiteouts import Overlay as Marks
+
     marks = Marks(trusted=trusted)
     fd = os.open(high, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from labrt.image import layer
-from labrt.image.compression import Readable
 from labrt.image.digest import Digest
-from labrt.image.layer import Applied
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.copy import copy_tree
 from labrt.storage.directories import Directories
 from labrt.storage.workshop import is_host_root
+
+if TYPE_CHECKING:
+    from labrt.image.compression import Readable
+    from labrt.image.layer import Applied
 
 
 class Vfs(Directories):
@@ -38,6 +40,8 @@ class Vfs(Directories):
         return None
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
+        from labrt.image import layer
+
         self._copy(target, below)
         return layer.apply(stream, target, whiteouts="delete", as_root=is_host_root())
 

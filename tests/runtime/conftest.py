@@ -49,10 +49,14 @@ Maker = Callable[..., Container]
 
 @pytest.fixture
 def make(labrt_root: Path, busybox_root: Path) -> Iterator[Maker]:
-    """Make containers: `make("sh", "-c", "…")`, created and not started. They are deleted at the end."""
+    """Make containers: `make("sh", "-c", "…")`, created and not started; with `run` started, and the attachment beside.
+
+    They are deleted at the end.
+    """
     made: list[Container] = []
 
-    def build(*args: str, change: Callable[[dict[str, Any]], None] | None = None, root: Path = busybox_root, **how):
+    def build(*args: str, change: Callable[[dict[str, Any]], None] | None = None, root: Path = busybox_root,
+              run: bool = False, **how):
         id = f"test{len(made)}-{os.getpid()}"
         container = Container(id)
         directory = Path(container.directory)
@@ -66,7 +70,10 @@ def make(labrt_root: Path, busybox_root: Path) -> Iterator[Maker]:
         (directory / "config.json").write_text(json.dumps(config))
         data = (f"lowerdir={root}", f"upperdir={directory / 'upper'}", f"workdir={directory / 'work'}", "index=off")
         made.append(container)
-        container.create(root_mounts=[Mount("/", "overlay", "overlay", data)], **how)
+        how["root_mounts"] = [Mount("/", "overlay", "overlay", data)]
+        if run:
+            return container, container.run(**how)
+        container.create(**how)
         return container
 
     yield build

@@ -18,8 +18,9 @@ from labrt.errors import (
     ContainerNotFound,
     InvalidConfig,
     KernelError,
+    LabrtWarning,
 )
-from labrt.linux import cgroups, namespaces, process, procfs
+from labrt.linux import capabilities, cgroups, namespaces, process, procfs
 from labrt.runtime import launcher, log, wire
 
 pytestmark = pytest.mark.root
@@ -42,6 +43,43 @@ def test_created_waits_for_start(make, outcome):
     assert outcome(container) == (0, "ran\n", "")
     assert container.state.status == "stopped"
     assert container.wait() == 0
+
+
+def test_run_is_create_attach_and_start(make):
+    container, attached = make("sh", "-c", "echo ran; cat; exit 7", run=True, stdin=True)
+    with attached:
+        attached.wait_started()
+        assert container.state.status == "running"
+        attached.send(b"given")
+        attached.end_input()
+        assert b"".join(data for _, data in attached.output()) == b"ran\ngiven"
+    assert (attached.exit_code, container.wait(), container.state.status) == (7, 7, "stopped")
+
+
+def test_run_reports_what_keeps_it_from_starting(make):
+    container, attached = make("/no/such", run=True)
+    with attached, pytest.raises(CommandNotFound, match="no such file"):
+        list(attached.output())
+    assert container.wait() == 127
+
+
+def test_run_of_what_cannot_be_created_leaves_nothing(make):
+    with pytest.raises(InvalidConfig, match="RLIMIT_NONE"):
+        make("true", run=True, change=lambda c: c["process"]["rlimits"].append(
+            {"type": "RLIMIT_NONE", "soft": 1, "hard": 1}))  # fmt: skip
+
+
+@pytest.mark.skipif(capabilities.CAP.SYS_RESOURCE in capabilities.bounding(), reason="nothing is missing here")
+@pytest.mark.parametrize("run", [False, True])
+def test_who_asks_for_more_than_there_is_hears_of_it(make, run):
+    def change(config):
+        config["process"]["capabilities"]["bounding"].append("CAP_SYS_RESOURCE")
+
+    with pytest.warns(LabrtWarning, match="cannot grant CAP_SYS_RESOURCE"):
+        made = make("true", run=run, change=change)
+    if run:
+        with made[1] as attached:
+            assert list(attached.output()) == []
 
 
 def test_streams_are_apart_and_exit_codes_come_through(make, outcome):

@@ -80,13 +80,14 @@ def test_the_shared_parent_goes_with_the_last_one(hierarchy, parent, labrt_root,
     assert not any(map(os.path.exists, parents))
 
 
-def test_add_zero_is_the_caller(group, hierarchy, parent):
+@pytest.mark.parametrize("call", ["add(0)", "enter()"])
+def test_the_caller_moves_itself(group, hierarchy, parent, call):
     code = f"""
 from labrt.linux import cgroups
 hierarchy = cgroups.detect()
 version = {[tree.version for tree in hierarchy.trees]}
 hierarchy = cgroups.Hierarchy(tuple(tree for tree in hierarchy.trees if tree.version in version))
-cgroups.load({group.path!r}, hierarchy=hierarchy).add(0)
+cgroups.load({group.path!r}, hierarchy=hierarchy).{call}
 print(open("/proc/self/cgroup").read())
 """
     seen = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
