@@ -170,7 +170,7 @@ class Authenticator:
 
     def token(self, host: str, base: str, challenge: Challenge, scope: str = "") -> Token:
         """Fetch a new token from the challenge's realm. `scope` "" is what the challenge names."""
-        scope = challenge.scope or scope
+        scope = _wider(challenge.scope, scope)
         credentials = self._credentials_for_realm(host, base, challenge.realm)
         if credentials is not None and credentials.identity:
             response = self._refresh(challenge, scope, credentials)
@@ -178,7 +178,7 @@ class Authenticator:
             response = self._get(challenge, scope, credentials)
         who = credentials.username if credentials else ""
         if response.status in (401, 403) and credentials:
-            remedy = "sign in anew with docker login"
+            remedy = "sign in anew with labrt login"
             message = f"{response.host} does not accept the sign-in of {who!r} for {host}"
             raise Unauthorized(message, status=response.status, remedy=remedy)
         if response.status != 200:
@@ -218,13 +218,27 @@ class Authenticator:
 def _cannot_answer(host: str, challenges: Sequence[Challenge], refused: Secret | None) -> Unauthorized:
     schemes = ", ".join(sorted({challenge.scheme for challenge in challenges}))
     if refused is not None:
-        message, remedy = f"{host} does not accept our sign-in", "sign in anew with docker login"
+        message, remedy = f"{host} does not accept our sign-in", "sign in anew with labrt login"
     elif "basic" in schemes:
-        message, remedy = f"{host} wants a user and a password", f"sign in with docker login {host}"
+        message, remedy = f"{host} wants a user and a password", f"sign in with labrt login {host}"
     else:
         message = f"{host} wants a kind of sign-in that labrt does not know: {failures.printable(schemes) or 'none'}"
         remedy = "labrt knows Bearer and Basic; is this an OCI registry?"
     return Unauthorized(message, status=401, remedy=remedy)
+
+
+def _wider(asked: str, wanted: str) -> str:
+    """The scope that a challenge asks for, with the actions that we shall soon want of the same repositories.
+
+    A push begins with a HEAD, for which a registry asks for `pull`: one token with `pull,push` serves the whole push.
+    Repositories that the challenge does not name are left out, as a mirror may call them by other names.
+    """
+    actions = {one.rpartition(":")[0]: one.rpartition(":")[2].split(",") for one in wanted.split()}
+    found = []
+    for one in asked.split():
+        resource, _, listed = one.rpartition(":")
+        found.append(f"{resource}:{','.join(dict.fromkeys([*listed.split(','), *actions.get(resource, ())]))}")
+    return " ".join(found) or wanted
 
 
 def _read_token(response: Response) -> tuple[Secret, float]:

@@ -1,4 +1,4 @@
-"""A registry's client: every step of a pull by hand, and the pull.
+"""A registry's client: every step of a pull and a push by hand, and both as a whole.
 
     with Client() as client:
         client.challenge("docker.io")                      what its 401 asks for
@@ -8,20 +8,20 @@
         client.config("busybox")                           what it runs
         b"".join(client.blob("busybox", manifest.layers[0]))
         client.pull("busybox", layout)                     all of it, into a store
+        client.push("localhost:5000/busybox", layout, source="busybox")
+        client.tags("busybox"), client.referrers("busybox")
 
 What comes is checked against the digest that names it. Everything that happens on the way is told to `on_event`
 (events.py). Credentials are those of `docker login` (credentials.py).
 
-OCI distribution-spec, "Pull". Notebook 13.
+OCI distribution-spec. Notebook 13.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 from labrt.errors import DigestMismatch, InvalidDigest, InvalidManifest, RegistryError
 from labrt.image import descriptor as types
@@ -32,22 +32,23 @@ from labrt.image.digest import Digest
 from labrt.image.manifest import Index, Manifest
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
-from labrt.registry import blobs, failures
+from labrt.registry import blobs, failures, listings
 from labrt.registry.auth import Authenticator, Challenge, Token
 from labrt.registry.credentials import DockerConfig
 from labrt.registry.endpoints import Endpoints, scope
 from labrt.registry.events import Emitter, Listener, RateLimit
+from labrt.registry.listings import Referrers, Tags
 from labrt.registry.response import Response
 from labrt.registry.transport import BODY_LIMIT, Transport
 
 if TYPE_CHECKING:
     from labrt.image.image import Image
     from labrt.image.layout import Layout
+    from labrt.registry.upload import Upload
 
 # Both families, indexes first: a registry that is not told that we read indexes chooses a platform for us.
 _ACCEPT = {"Accept": ", ".join((*types.INDEXES, *types.MANIFESTS))}
 _DEEPEST = 4  # indexes within indexes: allowed, used by nobody
-_MOST_PAGES = 1000  # of tags; more is a registry that sends us in a circle
 
 
 class Client:
@@ -176,19 +177,36 @@ class Client:
         """A blob's bytes from `offset` on, their number checked and their digest not: for one who hashes himself."""
         return blobs.stream(self._endpoints, self.transport, self.emit, _parse(reference), descriptor, offset)
 
-    def tags(self, reference: str | Reference) -> list[str]:
+    def tags(self, reference: str | Reference) -> Tags:
         """All tags of a reference's repository, in the registry's order."""
+        return listings.tags(self._endpoints, _parse(reference))
+
+    def referrers(self, reference: str | Reference, *, artifact_type: str = "") -> Referrers:
+        """What refers to a manifest: its signatures, SBOMs, attestations; of one artifact type only, unless ""."""
         reference = _parse(reference)
-        what = f"repository {reference.repository}"
-        found: list[str] = []
-        query = ""
-        for _ in range(_MOST_PAGES):
-            response = self._endpoints.fetch(reference, f"tags/list{query}", what)
-            found += _read_tags(response)
-            query = _next_page(response)
-            if not query:
-                return found
-        raise RegistryError(f"{response.asked}: the list of tags does not end", remedy="tell its operators")
+        digest = reference.digest or self.resolve(reference) or self._manifest(reference).digest
+        return listings.referrers(self._endpoints, reference, digest, artifact_type)
+
+    def upload(self, reference: str | Reference, descriptor: Descriptor, path: str) -> Upload:
+        """One blob on its way into a repository, step by step: see upload.py. `path` is the file with its bytes."""
+        from labrt.registry.upload import Upload
+
+        return Upload(self._endpoints, self.transport, self.emit, _parse(reference), descriptor, path)
+
+    def put_manifest(self, reference: str | Reference, raw: bytes, media_type: str) -> Digest:
+        """Put a manifest or an index under a tag, or by its digest. Its blobs must be there. Returns its digest."""
+        from labrt.registry import publish
+
+        reference = _parse(reference)
+        base = self.transport.base_url(reference.registry)
+        return publish.put_manifest(self._endpoints, base, reference, raw, media_type)
+
+    def delete(self, reference: str | Reference) -> None:
+        """Delete a tag, or with a digest a manifest and all its tags. Many registries allow only that, or nothing."""
+        from labrt.registry import publish
+
+        reference = _parse(reference)
+        publish.delete(self._endpoints, self.transport.base_url(reference.registry), reference)
 
     def pull(
         self,
@@ -206,6 +224,28 @@ class Client:
 
         with self.emit.heard_by(on_event):
             return Pull(self, _parse(reference), layout, platform).run()
+
+    def push(
+        self,
+        reference: str | Reference,
+        layout: Layout,
+        *,
+        source: str | Reference | None = None,
+        platform: Platform | None = None,
+        chunk: int | None = None,
+        on_event: Listener | None = None,
+    ) -> Descriptor:
+        """Send an image of a store to a registry, name it there last, and return what the name means there.
+
+        `source` is its name in the store, None the same. An index goes with all its images if they are here; with
+        `platform`, one image alone. `chunk`: send blobs in pieces of so many bytes. See push.py.
+        """
+        from labrt.registry.push import Push
+
+        reference = _parse(reference)
+        named = reference if source is None else _parse(source)
+        with self.emit.heard_by(on_event):
+            return Push(self, reference, layout, source=named, platform=platform, chunk=chunk).run()
 
 
 def _parse(reference: str | Reference) -> Reference:
@@ -232,20 +272,3 @@ def _rate_limit(response: Response) -> RateLimit | None:
     if limit and remaining:
         return RateLimit(response.host, int(limit[1]), int(remaining[1]), int(limit[2] or 0))
     return None
-
-
-def _read_tags(response: Response) -> list[str]:
-    try:
-        tags = json.loads(response.body)["tags"] or []  # null: a repository whose last tag was removed
-        if isinstance(tags, list) and all(isinstance(tag, str) for tag in tags):
-            return tags
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    raise RegistryError(f"{response.asked}: the answer is no list of tags", remedy="is this an OCI registry?")
-
-
-def _next_page(response: Response) -> str:
-    """The query of the next page, `?n=…&last=…`; "" when this was the last. Of the link only that is used."""
-    link = re.match(r'\s*<([^>]*)>\s*;\s*rel="?next"?', response.headers.get("Link", ""))
-    query = urlsplit(link[1]).query if link else ""
-    return f"?{query}" if "last" in parse_qs(query) else ""

@@ -94,7 +94,7 @@ class DockerConfig:
             raise InvalidInput(f"{os.fspath(path)} may not be read", remedy=remedy) from None
         except (ValueError, RecursionError, TypeError, AttributeError):
             # The cause is not chained: a JSON error quotes what it could not read, and that may be a password.
-            remedy = "mend it, or sign in anew with docker login, which writes it"
+            remedy = "mend it, or sign in anew with labrt login, which writes it"
             raise InvalidInput(f"{os.fspath(path)} is not Docker's config.json", remedy=remedy) from None
 
     @classmethod
@@ -133,7 +133,7 @@ def _decode(host: str, entry: Mapping[str, str]) -> Credentials | None:
         try:
             decoded = base64.b64decode(entry["auth"], validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            remedy = "sign in anew with docker login"
+            remedy = "sign in anew with labrt login"
             raise InvalidInput(f"Docker's config.json has a broken entry for {host}", remedy=remedy) from None
         username, _, password = decoded.partition(":")
         password = password.rstrip("\0")  # some old writers pad it

@@ -68,6 +68,6 @@ class Endpoints:
         return self._transport.request(method, base + path, authorization=answer, **how)
 
 
-def scope(reference: Reference) -> str:
-    """What a token must be good for to pull this repository."""
-    return f"repository:{reference.repository}:pull"
+def scope(reference: Reference, actions: str = "pull") -> str:
+    """What a token must be good for to pull this repository, or for other actions: `pull,push`, `delete`."""
+    return f"repository:{reference.repository}:{actions}"

@@ -213,6 +213,83 @@ class Pulled(Event):
         return f"{self.reference} is here, digest {self.digest}"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Pushing(Event):
+    """A push begins."""
+
+    reference: Reference
+
+    def describe(self) -> str:
+        """Which image."""
+        return f"pushing {self.reference}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OnePlatform(Event):
+    """Of an index only some platforms' images are here: the one for `platform` is pushed, and not the index."""
+
+    reference: Reference
+    platform: str
+
+    def describe(self) -> str:
+        """Which is pushed, and why."""
+        return f"{self.reference} is here for some platforms only: pushing the image for {self.platform} alone"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class AlreadyThere(Event):
+    """The registry has this blob in the repository already; nothing is sent."""
+
+    descriptor: Descriptor
+
+    def describe(self) -> str:
+        """Which blob."""
+        return f"{self.descriptor.digest.short}: layer already exists there"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Mounted(Event):
+    """The registry took this blob over from its other repository `source`; nothing is sent."""
+
+    descriptor: Descriptor
+    source: str
+
+    def describe(self) -> str:
+        """Which blob, and whence."""
+        return f"{self.descriptor.digest.short}: mounted from {self.source}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UploadProgress(LayerProgress):
+    """`offset` of `total` bytes of a blob have been sent."""
+
+    def describe(self) -> str:
+        """How far it is."""
+        return f"{self.descriptor.digest.short}: {self.offset} of {self.total} bytes sent"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class UploadDone(LayerDone):
+    """The registry has the whole blob and found its digest right."""
+
+    def describe(self) -> str:
+        """Which blob."""
+        return f"{self.descriptor.digest.short}: pushed"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Pushed(Event):
+    """The registry has the whole image under its name. `size` is that of the document named, in bytes."""
+
+    reference: Reference
+    digest: Digest
+    size: int
+
+    def describe(self) -> str:
+        """Which image, and its digest there."""
+        return f"{self.reference} is there, digest {self.digest}, size {self.size}"
+
+
 Listener = Callable[[Event], None]
 
 

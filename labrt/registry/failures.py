@@ -89,7 +89,7 @@ def rate_limited(response: Response, seconds: float | None) -> RateLimited:
     return RateLimited(
         f"{response.host} has had enough requests from us: {response.asked}: status 429{when}",
         status=429,
-        remedy="sign in with docker login, use a mirror, or come back later",
+        remedy="sign in with labrt login, use a mirror, or come back later",
     )
 
 
@@ -98,7 +98,7 @@ def refusal(response: Response, what: str) -> LabrtError:
     said = _said(response)
     status = response.status
     if status in (401, 403):
-        remedy = "check that it exists; if it is private, sign in with docker login"
+        remedy = "check that it exists; if it is private, sign in with labrt login"
         return Unauthorized(f"{response.host} denies {what}{said}", status=status, remedy=remedy)
     if status == 404:
         return ImageNotFound(f"{response.host} has no {what}{said}", remedy="check the name and the tag")

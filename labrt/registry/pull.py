@@ -11,9 +11,7 @@ Ctrl-C reaches the thread that called: it makes the others let go of their socke
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import deque
+import functools
 from typing import TYPE_CHECKING
 
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, Unreachable
@@ -27,14 +25,13 @@ from labrt.image.layout import Layout
 from labrt.image.manifest import Index, Manifest
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+from labrt.registry.crew import Crew
 from labrt.registry.events import Exists, LayerDone, LayerProgress, Pulled, Resolved, Resolving, Resuming
 
 if TYPE_CHECKING:
     from labrt.registry.client import Client
 
-WORKERS = 3  # layers at a time: what Docker does, and what registries expect of one client
 _DEEPEST = 4  # indexes within indexes
-_LAST_WORDS = 5.0  # seconds for the threads to end after a Ctrl-C, before we leave without them
 
 
 class Pull:
@@ -48,7 +45,7 @@ class Pull:
         self._platform = platform or Platform.host()
         self._documents: list[tuple[Digest, bytes]] = []  # as named by who pointed to them; the index first
         self._resumed: set[Digest] = set()
-        self._stopped = threading.Event()
+        self._crew = Crew(client.transport, "labrt-pull")
 
     def __repr__(self) -> str:
         return f"<Pull {self._reference.familiar} for {self._platform}>"
@@ -146,47 +143,12 @@ class Pull:
             if writer.offset:
                 self._resumed.add(descriptor.digest)
             for chunk in self._client.stream(self._reference, descriptor, writer.offset):
-                if self._stopped.is_set():
+                if self._crew.stopped.is_set():
                     raise Unreachable(f"{self._reference.familiar}: the pull was stopped")
                 writer.write(chunk)
                 self._client.emit(LayerProgress(descriptor, writer.offset, descriptor.size))
 
     def _fetch_layers(self, layers: tuple[Descriptor, ...]) -> None:
         """Bring the layers in, several at a time. The first error ends them all, and is raised."""
-        todo = deque(dict.fromkeys(layers))  # one blob may be a layer twice
-        errors: list[BaseException] = []
-        # Threads of our own, as daemons: a pool's are waited for when Python ends, also those that hang in a lookup.
-        threads = [
-            threading.Thread(target=self._work, args=(todo, errors), name=f"labrt-pull-{number}", daemon=True)
-            for number in range(min(WORKERS, len(todo)))
-        ]
-        try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        except BaseException:  # KeyboardInterrupt, which only this thread hears
-            self._stop()
-            deadline = time.monotonic() + _LAST_WORDS
-            for thread in threads:
-                thread.join(max(0.0, deadline - time.monotonic()))
-            raise
-        finally:
-            self._client.transport.resume()
-        if errors:
-            raise errors[0]
-
-    def _work(self, todo: deque[Descriptor], errors: list[BaseException]) -> None:
-        """What each thread does: layer after layer, until there is none or somebody has failed."""
-        try:
-            while not self._stopped.is_set():
-                self._fetch(todo.popleft())
-        except IndexError:
-            return
-        except BaseException as error:
-            errors.append(error)
-            self._stop()
-
-    def _stop(self) -> None:
-        self._stopped.set()
-        self._client.transport.stop()
+        # One blob may be a layer twice.
+        self._crew.run([functools.partial(self._fetch, layer) for layer in dict.fromkeys(layers)])

@@ -22,6 +22,7 @@ class Response:
 
     def __init__(self, method: str, url: str, answer: requests.Response) -> None:
         self._answer = answer
+        self.url = url
         self.asked = f"{method} {urls.public(url)}"
         self.host = urlsplit(url).netloc
         self.status = answer.status_code

@@ -23,7 +23,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from labrt import __version__
@@ -47,6 +47,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _HUB = {"docker.io": "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
 
 Form = Mapping[str, str | Secret]
+Body = Callable[[], object]  # makes what is sent, anew for each attempt: bytes, or a file-like with a length
 
 
 class Transport:
@@ -92,6 +93,11 @@ class Transport:
         if self._connections is not None:
             self._connections.hang_up()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop()` was called."""
+        return self._stopped.is_set()
+
     def resume(self) -> None:
         """Take requests again."""
         self._stopped.clear()
@@ -109,7 +115,7 @@ class Transport:
         # Plain first: a TLS port answers plain HTTP with 400 or hangs up, at once, and no secret has been sent.
         url = f"http://{host}/v2/"
         try:
-            with self._once("GET", url, {}, None, None) as response:
+            with self._once("GET", url, {}, None) as response:
                 return response.status == 400 or response.headers.get("Location", "").startswith("https:")
         except _NoAnswer as error:
             if failures.is_final(error.why):
@@ -124,6 +130,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         authorization: Secret | None = None,
         form: Form | None = None,
+        body: Body | None = None,
         limit: int | None = BODY_LIMIT,
         attempts: int | None = None,
     ) -> Response:
@@ -131,6 +138,7 @@ class Transport:
 
         `limit` is how many bytes the body may have, which is then read; with None it is not: use `chunks()` and `with`.
         Of a status of 400 and more it is read anyway, as far as it goes. `attempts` None means the transport's own.
+        `body` is called for each attempt and makes what is sent: bytes, or a file-like with a length.
         Raises Unreachable, RateLimited, and RegistryError for an answer that cannot be.
         """
         attempts = attempts or self.attempts
@@ -138,7 +146,7 @@ class Transport:
         for attempt in range(1, attempts + 1):
             last = attempt == attempts
             try:
-                response = self._follow(method, url, dict(headers or {}), authorization, form)
+                response = self._follow(method, url, dict(headers or {}), authorization, form, body)
                 if response.status not in _RETRIED or (last and response.status != 429):
                     if response.status >= 400:
                         response.read_error()
@@ -172,11 +180,17 @@ class Transport:
         return min(pause, LONGEST_PAUSE), f"{response.asked}: status {response.status}"
 
     def _follow(
-        self, method: str, url: str, headers: dict[str, str], authorization: Secret | None, form: Form | None
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        authorization: Secret | None,
+        form: Form | None,
+        body: Body | None,
     ) -> Response:
         """Ask, and go where we are sent."""
         for _ in range(MAX_REDIRECTS + 1):
-            response = self._once(method, url, headers, authorization, form)
+            response = self._once(method, url, headers, authorization, form, body)
             location = response.headers.get("Location", "")
             if response.status not in _REDIRECTS or not location:
                 return response
@@ -190,7 +204,13 @@ class Transport:
         raise RegistryError(f"{method} {urls.public(url)}: more than {MAX_REDIRECTS} redirects", remedy=remedy)
 
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], authorization: Secret | None, form: Form | None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: Secret | None,
+        form: Form | None = None,
+        body: Body | None = None,
     ) -> Response:
         """One request, one answer, or _NoAnswer."""
         parts = urlsplit(url)
@@ -208,7 +228,7 @@ class Transport:
                 method,
                 url,
                 headers=sent,
-                data={k: v.reveal() if isinstance(v, Secret) else v for k, v in form.items()} if form else None,
+                data=_sent(form, body),
                 allow_redirects=False,
                 stream=True,
                 timeout=self._timeouts,
@@ -237,6 +257,13 @@ class Transport:
                 self._connections = Connections(self._stopped)
                 self._session = open_session(self._connections, f"labrt/{__version__}")
             return self._session
+
+
+def _sent(form: Form | None, body: Body | None) -> Any:
+    """What requests is to send: a form with its secrets revealed, a body, or nothing."""
+    if form:
+        return {key: value.reveal() if isinstance(value, Secret) else value for key, value in form.items()}
+    return body() if body else None
 
 
 class _NoAnswer(Exception):

@@ -62,7 +62,7 @@ def test_a_user_gets_what_anybody_does_not(hub: Hub, store: Layout) -> None:
     hub.tokens.public.clear()
     hub.tokens.users["learner"] = "correct-horse"
     name = f"{hub.host}/library/busybox"
-    with Client() as client, pytest.raises(Unauthorized, match="sign in with docker login"):
+    with Client() as client, pytest.raises(Unauthorized, match="sign in with labrt login"):
         client.manifest(name)
     seen: list[Event] = []
     with Client(config=signed_in(hub.host, "learner", "correct-horse"), on_event=seen.append) as client:

@@ -130,7 +130,7 @@ def test_a_config_shows_no_password(tmp_path: Path) -> None:
 )
 def test_a_broken_config_is_one_error_that_quotes_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(InvalidInput, match="docker login") as caught:
+    with pytest.raises(InvalidInput, match="labrt login") as caught:
         DockerConfig.load(tmp_path / "config.json").credentials("a")
     assert WORD not in "".join(traceback.format_exception(caught.value))
 

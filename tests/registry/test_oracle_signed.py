@@ -77,5 +77,5 @@ def test_user_and_password_with_each_request(busybox: Layout, store: Layout, tmp
         push(busybox, host, "--dest-creds=learner:secret-word", "--dest-tls-verify=false")
         with Client(config=signed_in(host, "learner", "secret-word")) as client:
             client.pull(f"{host}/library/busybox:{TAG}", store, platform=platform("amd64"))
-        with Client() as client, pytest.raises(Unauthorized, match="docker login"):
+        with Client() as client, pytest.raises(Unauthorized, match="labrt login"):
             client.manifest(f"{host}/library/busybox:{TAG}")

@@ -242,7 +242,7 @@ def test_a_token_that_expires_on_the_way(hub: Hub, client: Client, store: Layout
 
 def test_too_many_pulls(hub: Hub, client: Client, store: Layout, waits: Callable) -> None:
     hub.refuse_with(429, times=99, retry_after="3")
-    with pytest.raises(RateLimited, match=r"429; it asks to wait 3 s .*docker login") as caught:
+    with pytest.raises(RateLimited, match=r"429; it asks to wait 3 s .*labrt login") as caught:
         pull(client, hub, store)
     assert hub.host in str(caught.value)
     assert waits() == [3.0] * 4
