@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 
 from labrt.errors import InvalidInput
 from labrt.image.config import ImageConfig
-from labrt.linux.cgroups import units
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 
@@ -67,7 +65,7 @@ class Options:
         self._check_limits()
 
     def _check_limits(self) -> None:
-        limit = units.parse_size(self.memory)
+        limit = _bytes(self.memory)
         if limit is not None and limit < SMALLEST_MEMORY:
             raise InvalidInput(f"--memory {self.memory}: too little to start anything", remedy="6m at least")
         if self.cpus is not None and not 0.01 <= self.cpus <= (os.cpu_count() or 1):
@@ -142,9 +140,17 @@ def _env(options: Options, image: ImageConfig, hostname: str) -> list[str]:
     return [f"{name}={value}" for name, value in merged.items()]
 
 
+def _bytes(text: str | int | None) -> int | None:
+    if text is None:
+        return None
+    from labrt.linux.cgroups import units  # brings all of cgroups with it, and most containers have no limit
+
+    return units.parse_size(text)
+
+
 def _resources(options: Options) -> dict[str, Any]:
     resources: dict[str, Any] = {}
-    limit = units.parse_size(options.memory)
+    limit = _bytes(options.memory)
     if limit is not None:
         resources["memory"] = {"limit": limit}
     if options.cpus is not None:
@@ -158,7 +164,7 @@ def _volume(text: str) -> Mount:
     """Read `-v SRC:DST[:ro]`. A source that is not there is made, as a directory: Docker's way."""
     parts = text.split(":")
     if len(parts) not in (2, 3) or not all(parts):
-        raise InvalidInput(f"--volume {shlex.quote(text)}: not understood", remedy="/on/host:/in/container[:ro]")
+        raise InvalidInput(f"--volume {text!r}: not understood", remedy="/on/host:/in/container[:ro]")
     source, destination, words = parts[0], parts[1], parts[2].split(",") if len(parts) == 3 else []
     if not source.startswith("/"):
         raise InvalidInput(f"--volume {text}: {source!r} is not absolute", remedy='write "$PWD/…" for one from here')
