@@ -46,6 +46,11 @@ class Layout:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.path.abspath(path)
 
+    @property
+    def ingest(self) -> str:
+        """The directory of what is on its way in; another program may sweep it only when nobody holds a lease."""
+        return os.path.join(self.path, "ingest")
+
     # Blobs ------------------------------------------------------------------------------------------------------------
 
     def blob_path(self, digest: Digest) -> str:
@@ -175,16 +180,26 @@ class Layout:
         `keep` are further manifests and indexes to start from (of containers whose image lost its name). `partial`
         removes what broken-off pulls left to resume, too. Raises Conflict while anyone holds a lease.
         """
+        with self.alone():
+            return self.sweep(keep, partial=partial)
+
+    def sweep(self, keep: Iterable[Digest] = (), *, partial: bool = False) -> list[Digest]:
+        """Do what `collect` does, for one who is `alone` already."""
+        reached = self._reach([*map(Descriptor.from_json, self._entries())], keep)
+        removed = [digest for digest in self.blobs() if digest not in reached]
+        for digest in removed:
+            os.unlink(self.blob_path(digest))
+        if partial:
+            for name in os.listdir(self.ingest):
+                os.unlink(os.path.join(self.ingest, name))
+        return removed
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only one: nobody pulls or loads while the block runs. Raises Conflict while anyone does."""
         self._make()
         with files.locked(os.path.join(self.path, ".lease.lock"), wait=False):
-            reached = self._reach([*map(Descriptor.from_json, self._entries())], keep)
-            removed = [digest for digest in self.blobs() if digest not in reached]
-            for digest in removed:
-                os.unlink(self.blob_path(digest))
-            if partial:
-                for entry in os.scandir(os.path.join(self.path, "ingest")):
-                    os.unlink(entry.path)
-        return removed
+            yield
 
     def blobs(self) -> list[Digest]:
         """Return the digests of all blobs, sorted."""
