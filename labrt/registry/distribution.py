@@ -2,8 +2,9 @@
 
     answer(Request("GET", "/v2/library/busybox/tags/list", {}, {}), layout)       Answer(200, …)
 
-Four kinds of path, two methods, one kind of error. server.py puts it on the wire; notebook 13 asks it by hand.
-Error codes and their words: distribution-spec, "Error Codes", and those of CNCF Distribution.
+Five kinds of path, two methods, one kind of error; receiving.py has what changes something. server.py puts it on the
+wire; notebook 13 asks it by hand. Error codes and their words: distribution-spec, "Error Codes", and those of CNCF
+Distribution.
 """
 
 from __future__ import annotations
@@ -11,20 +12,45 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 from urllib.parse import quote
 
 from labrt.errors import InvalidDigest
+from labrt.image.descriptor import OCI_INDEX
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
 from labrt.registry.shelf import Shelf
 
-_NAME = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-_MANIFEST = re.compile(f"/v2/({_NAME})/manifests/([A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}|[a-z0-9]+:[0-9a-f]+)")
-_BLOB = re.compile(f"/v2/({_NAME})/blobs/([a-z0-9]+:[0-9a-f]+)")
-_TAGS = re.compile(f"/v2/({_NAME})/tags/list")
+NAME = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+MANIFEST = re.compile(f"/v2/({NAME})/manifests/([A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}|[a-z0-9]+:[0-9a-f]+)")
+BLOB = re.compile(f"/v2/({NAME})/blobs/([a-z0-9]+:[0-9a-f]+)")
+_TAGS = re.compile(f"/v2/({NAME})/tags/list")
+_REFERRERS = re.compile(f"/v2/({NAME})/referrers/([a-z0-9]+:[0-9a-f]+)")
 _RANGE = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+HasBlob = Callable[[str, Digest], bool]
+
+
+class Body(Protocol):
+    """What a request brings, read once."""
+
+    came: int  # bytes that have been read
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, at most `size`; b"" at the end. Raises OSError when it breaks off."""
+        ...
+
+
+class Nothing:
+    """The body of a request without one."""
+
+    came = 0
+
+    def read(self, size: int) -> bytes:
+        """Nothing."""
+        return b""
 
 
 class Request(NamedTuple):
@@ -34,6 +60,7 @@ class Request(NamedTuple):
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    body: Body = Nothing()
 
 
 class Answer(NamedTuple):
@@ -47,8 +74,11 @@ class Answer(NamedTuple):
     length: int = 0
 
 
-def answer(request: Request, layout: Layout) -> Answer:
-    """The specification: what belongs to each path. Raises what a broken store raises."""
+def answer(request: Request, layout: Layout, has_blob: HasBlob | None = None) -> Answer:
+    """The specification: what belongs to each path. Raises what a broken store raises.
+
+    `has_blob` says which blobs a repository has; None: those that its manifests name.
+    """
     if request.method not in ("GET", "HEAD"):
         return refuse(405, "UNSUPPORTED", "The operation is unsupported.")
     shelf = Shelf(layout)
@@ -56,12 +86,14 @@ def answer(request: Request, layout: Layout) -> Answer:
         return Answer(301, {"Location": "/v2/"})
     if request.path == "/v2/":
         return Answer(200, {"Content-Type": "application/json; charset=utf-8"}, b"{}")
-    if match := _MANIFEST.fullmatch(request.path):
+    if match := MANIFEST.fullmatch(request.path):
         return _manifest(shelf, match[1], match[2], request)
-    if match := _BLOB.fullmatch(request.path):
-        return _blob(shelf, match[1], match[2], request)
+    if match := BLOB.fullmatch(request.path):
+        return _blob(shelf, has_blob or shelf.has_blob, match[1], match[2], request)
     if match := _TAGS.fullmatch(request.path):
         return _tags(shelf, match[1], request)
+    if match := _REFERRERS.fullmatch(request.path):
+        return _referrers(shelf, match[1], match[2], request)
     return Answer(404, {"Content-Type": "text/plain; charset=utf-8"}, b"404 page not found\n")
 
 
@@ -85,12 +117,12 @@ def _manifest(shelf: Shelf, name: str, which: str, request: Request) -> Answer:
     return Answer(200, headers, raw)
 
 
-def _blob(shelf: Shelf, name: str, digest: str, request: Request) -> Answer:
+def _blob(shelf: Shelf, has_blob: HasBlob, name: str, digest: str, request: Request) -> Answer:
     try:
         parsed = Digest.parse(digest)
     except InvalidDigest as error:
         return refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content", error.message)
-    if not shelf.has_blob(name, parsed):
+    if not has_blob(name, parsed):
         return refuse(404, "BLOB_UNKNOWN", "blob unknown to registry", digest)
     if _has_it(request, parsed):
         return Answer(304, _names(parsed))
@@ -124,6 +156,19 @@ def _tags(shelf: Shelf, name: str, request: Request) -> Answer:
         if tags:
             headers["Link"] = f'</v2/{name}/tags/list?n={number}&last={quote(tags[-1])}>; rel="next"'
     return Answer(200, headers, _json({"name": name, "tags": tags}))
+
+
+def _referrers(shelf: Shelf, name: str, digest: str, request: Request) -> Answer:
+    try:
+        found = shelf.referrers(name, Digest.parse(digest))
+    except InvalidDigest as error:
+        return refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content", error.message)
+    headers = {"Content-Type": OCI_INDEX}
+    if wanted := request.query.get("artifactType"):
+        found = [one for one in found if one.artifact_type == wanted]
+        headers["OCI-Filters-Applied"] = "artifactType"
+    listed = [one.to_json() for one in found]
+    return Answer(200, headers, _json({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}))
 
 
 def _names(digest: Digest) -> dict[str, str]:

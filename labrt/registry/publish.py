@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable
 
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidDigest, InvalidManifest
-from labrt.image.descriptor import OCI_INDEX, Descriptor
+from labrt.image.descriptor import INDEXES, MANIFESTS, OCI_INDEX, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.manifest import parse
 from labrt.image.reference import Reference
@@ -85,7 +85,7 @@ def _subject_there(endpoints: Endpoints, reference: Reference) -> Digest | None:
     """What a manifest there refers to, where clients keep the list themselves; else None."""
     try:
         response = endpoints.fetch(reference, f"manifests/{reference.digest}", reference.familiar,
-                                   headers={"Accept": "*/*"})  # fmt: skip
+                                   headers={"Accept": ", ".join((*INDEXES, *MANIFESTS))})  # fmt: skip
         subject = subject_of(response.body)
     except (ImageNotFound, InvalidManifest, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""A registry that serves a store, read-only and on this machine only: for class rooms without the internet.
+"""A registry on this machine only, which serves a store and with `push` also takes: for class rooms without internet.
 
     with RegistryServer(layout) as server:
         server.url                                  http://127.0.0.1:40123
@@ -6,19 +6,24 @@
 
     skopeo copy docker://127.0.0.1:40123/library/busybox oci:busybox --src-tls-verify=false
 
-What it answers is in distribution.py; here is the HTTP around it. An image is served under its repository without its
-registry: docker.io/library/busybox as library/busybox. Nothing but the standard library is used, so that it runs where
-nothing else is installed. Notebook 13.
+    with RegistryServer(layout, push=True) as server:
+        podman push --tls-verify=false busybox 127.0.0.1:40123/library/busybox
+
+What it answers is in distribution.py, what it takes in receiving.py; here is the HTTP around them. An image is served
+under its repository without its registry: docker.io/library/busybox as library/busybox. Nothing but the standard
+library is used, so that it runs where nothing else is installed. Notebook 13.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.server
+import re
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from io import BufferedIOBase
 from urllib.parse import parse_qs, urlsplit
 
 from labrt import __version__
@@ -26,8 +31,12 @@ from labrt.errors import InvalidInput, NotSupported
 from labrt.image.layout import Layout
 from labrt.registry import distribution, urls
 from labrt.registry.distribution import Answer, Request
+from labrt.registry.receiving import Desk
 
 _CHUNK = 256 << 10
+_DRAINED = 1 << 20
+_LONGEST_LINE = 8 << 10
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,15}")
 _SILENCE = 60.0  # seconds that a client may keep a connection without a word
 
 
@@ -37,16 +46,25 @@ Seen = Callable[[Request, Answer], None]
 class RegistryServer:
     """Serves a layout, as it is at each request. `host` must be this machine; `port` 0 takes a free one.
 
-    `on_request` is told of each request and its answer, from the thread that serves it.
+    `push` lets anybody on this machine push and delete; while it is served, the store is not collected. `on_request` is
+    told of each request and its answer, from the thread that serves it.
     """
 
     def __init__(
-        self, layout: Layout, *, host: str = "127.0.0.1", port: int = 0, on_request: Seen | None = None
+        self,
+        layout: Layout,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        push: bool = False,
+        on_request: Seen | None = None,
     ) -> None:
         if not urls.is_loopback(f"[{host}]" if ":" in host else host):
             remedy = "use 127.0.0.1 or ::1; to serve a class room, run a real registry with TLS"
             raise InvalidInput(f"RegistryServer does not listen on {host!r}, which others can reach", remedy=remedy)
         self.layout = layout
+        self.desk = Desk(layout) if push else None
+        self._lease = contextlib.ExitStack()
         self._on_request = on_request
         try:
             self._server = _Server(host, port, self)
@@ -61,6 +79,8 @@ class RegistryServer:
         self._thread = threading.Thread(target=serve, args=(0.05,), name="labrt-registry", daemon=True)
 
     def __enter__(self) -> RegistryServer:
+        if self.desk is not None:
+            self._lease.enter_context(self.layout.lease())  # a blob comes before the manifest that names it
         self._thread.start()
         return self
 
@@ -69,6 +89,9 @@ class RegistryServer:
         self._thread.join()
         self._server.server_close()
         self._server.hang_up()
+        if self.desk is not None:
+            self.desk.close()
+        self._lease.close()
 
     def __repr__(self) -> str:
         return f"<RegistryServer {self.url} of {self.layout.path}>"
@@ -86,7 +109,10 @@ class RegistryServer:
 
     def answer(self, request: Request) -> Answer:
         """The specification's answer. A subclass may add what a certain registry adds, or breaks."""
-        return distribution.answer(request, self.layout)
+        if self.desk is None:
+            return distribution.answer(request, self.layout)
+        taken = self.desk.answer(request)
+        return distribution.answer(request, self.layout, self.desk.has_blob) if taken is None else taken
 
 
 class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
@@ -113,6 +139,60 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
         """A client that hung up in the middle is no error of ours, and this is a library: it prints nothing."""
 
 
+class _Body:
+    """The body of a request, by its Content-Length or in chunks (RFC 9112, section 7.1)."""
+
+    def __init__(self, stream: BufferedIOBase, headers: Mapping[str, str]) -> None:
+        length = headers.get("content-length", "0")
+        self._stream = stream
+        self._chunked = "transfer-encoding" in headers
+        self._left = int(length) if length.isdecimal() and not self._chunked else 0
+        self._ended = not self._chunked and self._left == 0
+        self.came = 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; b"" at the end. Raises ConnectionError when it breaks off."""
+        if self._chunked and not self._left and not self._ended:
+            self._next_chunk()
+        if self._ended:
+            return b""
+        # read1: what has come is kept, also when nothing more comes.
+        data = self._stream.read1(min(size, self._left))
+        if not data:
+            raise ConnectionError("the connection broke off in the body of a request")
+        self._left -= len(data)
+        self.came += len(data)
+        if not self._left:
+            self._end_piece()
+        return bytes(data)
+
+    def _next_chunk(self) -> None:
+        line = self._stream.readline(_LONGEST_LINE)
+        number = line.partition(b";")[0].strip()
+        if not line.endswith(b"\n") or not _HEX.fullmatch(number):
+            raise ConnectionError("a chunk of a request has no length")
+        self._left = int(number, 16)
+        if not self._left:
+            self._ended = True
+            while self._stream.readline(_LONGEST_LINE).strip():  # trailers
+                continue
+
+    def _end_piece(self) -> None:
+        if self._chunked:
+            self._stream.readline(_LONGEST_LINE)
+        else:
+            self._ended = True
+
+    def drain(self) -> bool:
+        """Read on what nobody wanted, if it is little: a client that still sends may not see our answer else."""
+        with contextlib.suppress(OSError):
+            most = self.came + _DRAINED
+            while self.came < most:
+                if not self.read(_CHUNK):
+                    return True
+        return False
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -132,10 +212,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        headers = {key.lower(): value for key, value in self.headers.items()}
-        answer = self.server.registry.serve(Request(self.command, parts.path, query, headers))
-        if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
-            self.close_connection = True  # what it sends we do not read
+        # Of a header that comes several times, as Accept does from Go's clients, the values are one list: RFC 9110, 5.3.
+        headers = {key.lower(): ", ".join(self.headers.get_all(key, ())) for key in self.headers}
+        body = _Body(self.rfile, headers)
+        answer = self.server.registry.serve(Request(self.command, parts.path, query, headers, body))
+        if not body.drain():
+            self.close_connection = True  # it sends more than we want to read
         self.send_response(answer.status)
         length = answer.length if answer.file else len(answer.body)
         for key, value in {**answer.headers, "Content-Length": str(length)}.items():

@@ -16,6 +16,7 @@ from labrt.image.layout import Layout
 from labrt.image.manifest import Manifest
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+from labrt.registry import publish
 
 # What Docker Hub gives a client that knows no indexes: it must be from before 2016, when there was one platform.
 _BEFORE_INDEXES = Platform("linux", "amd64")
@@ -27,7 +28,8 @@ class Shelf:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
-    def _named(self, repository: str) -> list[tuple[Reference, Descriptor]]:
+    def named(self, repository: str) -> list[tuple[Reference, Descriptor]]:
+        """The repository's names in the store, and what each points to."""
         found = []
         for name, descriptor in self.layout.references().items():
             try:
@@ -38,14 +40,18 @@ class Shelf:
                 found.append((reference, descriptor))
         return found
 
+    def names(self, repository: str) -> list[Reference]:
+        """The names that the store has for this repository's images, by tag or by digest."""
+        return [reference for reference, _ in self.named(repository)]
+
     def tags(self, repository: str) -> list[str] | None:
         """The repository's tags, sorted; None: no such repository."""
-        named = self._named(repository)
+        named = self.named(repository)
         return sorted({reference.tag for reference, _ in named if reference.tag}) if named else None
 
     def manifest(self, repository: str, which: str | Digest) -> Descriptor | None:
         """What a tag or a digest names in this repository; None: nothing."""
-        for reference, descriptor in self._named(repository):
+        for reference, descriptor in self.named(repository):
             if reference.tag == which:
                 return descriptor
         return next((found for found in self._manifests(repository) if found.digest == which), None)
@@ -64,9 +70,21 @@ class Shelf:
         """Whether the blob is here and belongs to an image of this repository."""
         return self.layout.has(digest) and any(digest == blob.digest for blob in self._blobs(repository))
 
+    def referrers(self, repository: str, subject: Digest) -> list[Descriptor]:
+        """The repository's manifests whose subject this is: signatures, SBOMs, attestations. Each is listed once."""
+        found = []
+        for descriptor in self._manifests(repository):
+            try:
+                raw = self.layout.read(descriptor.digest)
+                if publish.subject_of(raw) == subject:
+                    found.append(publish.as_referrer(raw, descriptor.media_type))
+            except (InvalidManifest, ValueError):
+                continue
+        return found
+
     def _manifests(self, repository: str) -> Iterator[Descriptor]:
         """Every manifest and index that is here and that the repository's names lead to."""
-        todo = [descriptor for _, descriptor in self._named(repository)]
+        todo = [descriptor for _, descriptor in self.named(repository)]
         seen: set[Digest] = set()
         while todo:
             descriptor = todo.pop(0)

@@ -223,12 +223,13 @@ class Transport:
         if authorization is not None:
             sent["Authorization"] = authorization.reveal()
         session = self._open_session()
+        data = _sent(form, body)
         try:
             answer = session.request(
                 method,
                 url,
                 headers=sent,
-                data=_sent(form, body),
+                data=data,
                 allow_redirects=False,
                 stream=True,
                 timeout=self._timeouts,
@@ -237,6 +238,9 @@ class Transport:
             )
         except OSError as error:  # as which requests disguises all of its own
             raise _NoAnswer(error) from None
+        finally:
+            if hasattr(data, "close"):
+                data.close()
         signed = authorization.reveal().partition(" ")[0] if authorization else ""
         self._emit(Exchange(method, urls.public(url), answer.status_code, signed))
         return Response(method, url, answer)

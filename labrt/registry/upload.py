@@ -7,8 +7,8 @@
     upload.send(chunk=4 << 20)                     POST, PATCH for each piece, PUT with the digest
 
 Where the bytes go is what the registry's Location says, and changes with each answer. It may be another host, which
-then gets none of our Authorization. A piece that broke off is continued where the registry says that it stopped (GET of the
-place, header Range); one that has forgotten the upload gets a new one.
+then gets none of our Authorization. A piece that broke off is continued where the registry says that it stopped (GET
+of the place, header Range); a registry that has forgotten the upload is asked for a new one.
 
 In one piece is the default: every registry takes it, and some take nothing else (Artifact Registry). Distribution-spec,
 "Pushing blobs". Notebook 13.
@@ -39,7 +39,7 @@ class Part:
     """Bytes `start` to `end` of a file, as requests reads a body: `read(n)`, and a length. `sent` hears the offset."""
 
     def __init__(self, path: str, start: int, end: int, sent: Callable[[int], object] = lambda offset: None) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 - closed at its end, or when the request forgets it
+        self._file = open(path, "rb")  # noqa: SIM115 - the transport closes it
         self._file.seek(start)
         self._offset, self._end, self._sent = start, end, sent
 
@@ -53,9 +53,11 @@ class Part:
         self._offset += len(chunk)
         if chunk:
             self._sent(self._offset)
-        else:
-            self._file.close()
         return chunk
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 class Upload:
