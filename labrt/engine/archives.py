@@ -29,6 +29,7 @@ from labrt.image.reference import Reference
 if TYPE_CHECKING:
     from labrt import paths
     from labrt.engine.containers import Container
+    from labrt.engine.views import View
 
 
 def save(
@@ -185,7 +186,7 @@ def _diff_ids(base: Image | None) -> list[str]:
 
 
 def export(container: Container, stream: IO[bytes]) -> None:
-    """Write a container's root as a tar archive: its image's files and its own. Running or not; volumes are left out."""
+    """Write a container's root as a tar archive: its image's files and its own, volumes left out. It may run."""
     from labrt.engine import views
 
     views.look(container, _Packer(stream.fileno()))
@@ -197,9 +198,9 @@ class _Packer:
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
-    def __call__(self, root: str, below: str) -> None:
-        """Pack `root`."""
+    def __call__(self, view: View) -> None:
+        """Pack its root."""
         from labrt.image import pack
 
         with open(self.fd, "wb", closefd=False) as stream:
-            pack.write(root, stream)
+            pack.write(view.root, stream)

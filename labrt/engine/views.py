@@ -1,43 +1,84 @@
 """A look at what a container sees as its root, without being in it: for export, diff and commit.
 
-    look(container, function)            function(root, below) in a child process that alone has these mounts
+    look(container, function)                function(View(root, below, upper)) in a child that alone has these mounts
 
-`root` is the container's root, `below` that of its image. Both are mounted in a mount namespace of the child's own, for
+The container's root, and if it is asked for that of its image, are mounted in a mount namespace of the child's own, for
 reading: nothing is mounted on the host, and a container that runs goes on writing. See mount_namespaces(7).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from labrt.engine.images import Images
+from labrt.image.config import ImageConfig
+from labrt.image.digest import Digest
 from labrt.linux import process
 from labrt.linux.mounts import Mount
 
 if TYPE_CHECKING:
     from labrt.engine.containers import Container
+    from labrt.storage.driver import Driver
 
 T = TypeVar("T")
+PREFIX = "view-"  # of the driver's containers that are only there to look at an image
 
 
-def look(container: Container, function: Callable[[str, str], T]) -> T:
-    """Call `function` with the two roots, and return what it returns or raise what it raises (both are pickled)."""
+class View(NamedTuple):
+    """What is to be seen: a container's root, its image's root (or ""), and overlayfs's upper directory (or "")."""
+
+    root: str
+    below: str
+    upper: str
+
+
+def look(container: Container, function: Callable[[View], T], *, image: bool = False) -> T:
+    """Call `function` with a View, and return what it returns or raise what it raises (both are pickled).
+
+    `image`: show the image's root, too.
+    """
     driver = Images(container.where).driver
     mounts = driver.mounts(container.id)
-    with tempfile.TemporaryDirectory(prefix="labrt-view-") as place:
+    with tempfile.TemporaryDirectory(prefix="labrt-view-") as place, contextlib.ExitStack() as stack:
         root, below = os.path.join(place, "root"), os.path.join(place, "below")
         os.mkdir(root)
         os.mkdir(below)
+        lower = stack.enter_context(_image(driver, container, mounts)) if image else []
+        upper = "".join(directories(mounts[0].options, "upperdir=")) if mounts[0].type == "overlay" else ""
+        view = View(root, below if image else "", upper)
 
         def child() -> T:
             for mount in mounts:
                 readable(mount).attach(root)
-            return function(root, below)
+            for mount in lower:
+                mount.attach(below)
+            return function(view)
 
         return process.run_in_child(child, namespaces="mnt" if os.geteuid() == 0 else "user,mnt")
+
+
+@contextlib.contextmanager
+def _image(driver: Driver, container: Container, mounts: Sequence[Mount]) -> Iterator[list[Mount]]:
+    """Yield the mounts that show the root which the container began with."""
+    if mounts[0].type == "overlay":
+        lower = directories(mounts[0].options, "lowerdir=")
+        only = Mount("/", "bind", lower[0], ("bind", "ro"))
+        yield [only if len(lower) == 1 else _without_upper(mounts[0], lower)]
+        return
+    name = f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        yield [readable(mount) for mount in driver.prepare(name, _chain_ids(container), durable=False)]
+    finally:
+        driver.remove(name)
+
+
+def _chain_ids(container: Container) -> tuple[Digest, ...]:
+    raw = Images(container.where).layout.read(container.image_id)
+    return ImageConfig.parse(raw).chain_ids
 
 
 def readable(mount: Mount) -> Mount:
@@ -48,13 +89,16 @@ def readable(mount: Mount) -> Mount:
     """
     if mount.type != "overlay":
         return mount._replace(options=(*mount.options, "ro"))
-    upper = lower(mount.options, "upperdir=")
+    upper = directories(mount.options, "upperdir=")
+    return _without_upper(mount, [*upper, *directories(mount.options, "lowerdir=")])
+
+
+def _without_upper(mount: Mount, lower: Sequence[str]) -> Mount:
     kept = [option for option in mount.options if not option.startswith(("upperdir=", "workdir=", "lowerdir="))]
-    stack = ":".join([*upper, *lower(mount.options, "lowerdir=")])
-    return mount._replace(options=(f"lowerdir={stack}", *kept, "ro"))
+    return mount._replace(options=(f"lowerdir={':'.join(lower)}", *kept, "ro"))
 
 
-def lower(options: Sequence[str], key: str) -> list[str]:
+def directories(options: Sequence[str], key: str) -> list[str]:
     """Return the directories that an overlay's options name after `key`, highest first."""
     for option in options:
         if option.startswith(key):

@@ -1,8 +1,8 @@
 """Images as one file: what `docker save` writes and `docker load` reads, and OCI's own form.
 
-    save([image, …], stream, layout)                  both readers' form: an OCI layout, with Docker's manifest.json in it
-    save([image, …], stream, layout, form="oci")      an OCI layout and nothing else
-    load(stream, layout)                              either of them, plain or compressed: [Loaded(reference, descriptor)]
+    save([image, …], stream, layout)               both readers' form: an OCI layout with Docker's manifest.json in it
+    save([image, …], stream, layout, form="oci")   an OCI layout and nothing else
+    load(stream, layout)                           either of them, plain or compressed: [Loaded(reference, …), …]
 
     oci-layout, index.json, blobs/sha256/<hex>        OCI's: the very layout of layout.py, in a tar archive
     manifest.json                                     Docker's: for each image its config, its names and its layers

@@ -3,8 +3,9 @@
     for loaded in load(stream, layout): ...           Loaded(reference, descriptor); nothing is tagged yet
 
 The archive is a stranger's. Its files are kept aside (spool.py) until all of it has come; then what its documents name
-is looked for, and what is wrong or absent is one error that says what. Only whole images become blobs of the layout, and
-the caller gives them their names: so a load that is broken off, or a hostile archive, leaves nothing that can be seen.
+is looked for, and what is wrong or absent is one error that says what. Only whole images become blobs of the layout,
+and the caller gives them their names: so a load that is broken off, or a hostile archive, leaves nothing that can be
+seen.
 """
 
 from __future__ import annotations

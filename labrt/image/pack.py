@@ -14,7 +14,7 @@ import io
 import os
 import stat
 import tarfile  # for writing: what we write is no stranger's
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 from labrt.image import lower
@@ -35,21 +35,29 @@ def create(directory: str, *, mtime: int | None = None, owner: tuple[int, int] |
 
 
 def write(
-    directory: str, stream: IO[bytes], *, mtime: int | None = None, owner: tuple[int, int] | None = None
+    directory: str,
+    stream: IO[bytes],
+    *,
+    mtime: int | None = None,
+    owner: tuple[int, int] | None = None,
+    only: Callable[[str], bool] = bool,
+    removed: Iterable[str] = (),
 ) -> None:
     """Write an uncompressed tar archive of what is in `directory`, parents before children, sorted by name.
 
     `mtime` in seconds and `owner` (uid, gid) are for all entries; None takes each file's own. Sockets are left out:
-    they mean something only to the process that made them.
+    they mean something only to the process that made them. `only` says which names to write (all have one, so `bool`
+    is all of them), `removed` for which names to write whiteouts. Whiteouts come first: they speak of lower layers.
     """
     first: dict[tuple[int, int], str] = {}
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for path, name, found in _walk(directory):
-            if stat.S_ISSOCK(found.st_mode):
+        for name in sorted(removed):
+            archive.addfile(_whiteout(name))
+        for path, name, found in walk(directory):
+            if stat.S_ISSOCK(found.st_mode) or not only(name):
                 continue
             if lower.is_whiteout(found):
-                parent, removed = os.path.split(name)
-                archive.addfile(_marker(os.path.join(parent, PREFIX + removed)))
+                archive.addfile(_whiteout(name))
                 continue
             info = _entry(path, name, found, mtime, owner)
             same = first.setdefault((found.st_dev, found.st_ino), name)
@@ -64,7 +72,7 @@ def write(
                 archive.addfile(_marker(os.path.join(name, OPAQUE_NAME)))
 
 
-def _walk(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
+def walk(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
     """Yield path, name in the archive and status of all that is in the directory, parents first, siblings sorted."""
     todo = [(os.path.join(directory, name), name) for name in sorted(os.listdir(directory), reverse=True)]
     while todo:
@@ -92,14 +100,24 @@ def _entry(
         info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
     records: dict[str, str] = {}
     info.pax_headers = records
-    nanoseconds = found.st_mtime_ns % 10**9
-    if mtime is None and nanoseconds:
-        records["mtime"] = f"{info.mtime}.{nanoseconds:09d}"
+    if mtime is None and found.st_mtime_ns % 10**9:
+        records["mtime"] = _seconds(found.st_mtime_ns)
     if not info.issym():
         for key in filter(is_kept, sorted(os.listxattr(path, follow_symlinks=False))):
             value = os.getxattr(path, key, follow_symlinks=False)
             records[XATTR + key] = value.decode("utf-8", "surrogateescape")
     return info
+
+
+def _seconds(nanoseconds: int) -> str:
+    """Write a time as pax does, in decimal: half a second before 1970 is -0.5, and not -1 and a half."""
+    whole, fraction = divmod(abs(nanoseconds), 10**9)
+    return f"{'-' if nanoseconds < 0 else ''}{whole}.{fraction:09d}"
+
+
+def _whiteout(name: str) -> tarfile.TarInfo:
+    parent, removed = os.path.split(name)
+    return _marker(os.path.join(parent, PREFIX + removed))
 
 
 def _marker(name: str) -> tarfile.TarInfo:

@@ -5,9 +5,9 @@
         spool.file("manifest.json")               Spooled(path, digest, size), or None
         spool.place(spooled)                      now it is a blob of the layout
 
-An archive's manifest may come last, so what a file is for is known only at the end. Nothing is ever written under a name
-that the archive gives: files are numbered, in the layout's `ingest`, and links are followed here, in a dictionary. What
-is not placed is gone at the end. A file that names its own digest, `blobs/sha256/…`, must have it.
+An archive's manifest may come last, so what a file is for is known only at the end. Nothing is ever written under a
+name that the archive gives: files are numbered, in the layout's `ingest`, and links are followed here, in a dictionary.
+What is not placed is gone at the end. A file that names its own digest, `blobs/sha256/…`, must have it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_LINKS = 40  # as the kernel's own limit, path_resolution(7)
 
 
 class Spooled(NamedTuple):
-    """A file of an archive. `path` is where it lies meanwhile, `digest` the sha256 of its bytes, `size` their number."""
+    """A file of an archive. `path` is where it lies meanwhile, `digest` and `size` are of its bytes."""
 
     path: str
     digest: Digest
@@ -125,7 +125,8 @@ class Spool:
         """Return the file of this name. Raises NotFound, which says who needs it."""
         spooled = self.file(name)
         if spooled is None:
-            raise NotFound(f"the archive has no {name!r:.200}, which its {by} names", remedy="the archive is incomplete")
+            remedy = "the archive is incomplete"
+            raise NotFound(f"the archive has no {name!r:.200}, which its {by} names", remedy=remedy)
         return spooled
 
     def blob(self, digest: Digest) -> Spooled | None:

@@ -1,0 +1,30 @@
+"""`labrt commit`: an image of a container's changes."""
+
+from __future__ import annotations
+
+import click
+
+from labrt.cli import parameters
+
+
+@click.command
+@click.option("-a", "--author", metavar="TEXT", default="", help="Author (e.g., 'Ada <ada@example.org>')")
+@click.option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply a Dockerfile instruction")
+@click.option("-m", "--message", metavar="TEXT", default="", help="Commit message")
+@parameters.container_argument()
+@click.argument("reference", metavar="[REPOSITORY[:TAG]]", required=False)
+def command(author: str, changes: tuple[str, ...], message: str, name: str, reference: str | None) -> None:
+    """Create a new image from a container's changes.
+
+    The container's image, and one more layer with what it wrote. A container that runs is not paused. Prints the
+    image's id.
+
+    \b
+    Examples:
+      labrt commit nap mine:1
+      labrt commit -c 'CMD ["httpd", "-f"]' -m "a server" nap web
+    """  # noqa: D301
+    from labrt.engine.commit import commit
+
+    image = commit(parameters.get(name), reference, author=author, message=message, change=changes)
+    click.echo(str(image.id))

@@ -1,0 +1,120 @@
+"""A container's changes: listed, and made into an image.
+
+    changes(container)                        [Change("C", "etc"), Change("A", "etc/motd"), …]
+    commit(container, "mine:1")               an image: that of the container, and one more layer
+
+A layer holds what the container wrote, its mount points and the like left out. A container that runs is not stopped for
+that: what it writes in the same moment may be in the layer, or not. Specification: OCI image-spec, layer.md.
+Notebook 12.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from labrt.engine import archives, views
+from labrt.engine import changes as instructions
+from labrt.engine.images import Images
+from labrt.errors import ImageNotFound
+from labrt.image import diff
+from labrt.image.diff import Change
+from labrt.image.digest import Digest
+from labrt.image.image import Image
+
+if TYPE_CHECKING:
+    from labrt.engine.containers import Container
+
+
+def changes(container: Container) -> list[Change]:
+    """Return what the container added (A), changed (C) and deleted (D), sorted by path."""
+    return views.look(container, _changes, image=True)
+
+
+def commit(
+    container: Container, reference: str | None = None, *, author: str = "", message: str = "",
+    change: Sequence[str] = (),
+) -> Image:  # fmt: skip
+    """Make an image of a container: its image's layers and one with its changes.
+
+    `change` are Dockerfile instructions for the image's config. Without a `reference` the image is called
+    localhost/committed:<the first digits of the container's id>. Raises ImageNotFound when its own image is gone.
+    """
+    images = Images(container.where)
+    with images.layout.lease():
+        base = _base(images, container)
+        run = instructions.apply(_run(base), change)
+        path = os.path.join(images.layout.ingest, f"commit-{os.getpid()}-{os.urandom(4).hex()}")
+        try:
+            with open(path, "xb") as stream:
+                views.look(container, _Layer(stream.fileno()), image=True)
+            digest = _digest(path)
+            layer, diff_id = archives.store_file(images, path, digest, digest)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        name = reference or f"localhost/committed:{container.id[:12]}"
+        created_by = " ".join(container.record()["command"])
+        return archives.add_image(
+            images, [(layer, diff_id, message)], name, run, base=base, author=author, created_by=created_by
+        )
+
+
+def _base(images: Images, container: Container) -> Image:
+    record = container.record()
+    for image in images.all():
+        if image.id == container.image_id:
+            return image
+    raise ImageNotFound(
+        f"the image of container {container.name} is gone", remedy=f"pull {record['image']} again, or use labrt export"
+    )
+
+
+def _run(image: Image) -> dict[str, Any]:
+    """Return the "config" object of an image's config, as it stands."""
+    return dict(json.loads(image.config.raw).get("config") or {})
+
+
+def _digest(path: str) -> Digest:
+    with open(path, "rb") as file:
+        return Digest("sha256", hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _changes(view: views.View) -> list[Change]:
+    """List the changes; in the child that sees both trees."""
+    found = diff.overlay_changes(view.upper, view.below) if view.upper else diff.changes(view.below, view.root)
+    return [change for change in found if not _is_mount_point(change, view)]
+
+
+class _Layer:
+    """What writes the layer, in the child, into a descriptor that it inherits."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __call__(self, view: views.View) -> None:
+        """Write it. Overlayfs's upper directory knows which directories are opaque, and which files are one."""
+        found = {change.path for change in _changes(view)}
+        with open(self.fd, "wb", closefd=False) as stream:
+            if view.upper:
+                from labrt.image import pack
+
+                pack.write(view.upper, stream, only=found.__contains__)
+            else:
+                diff.write(view.root, _changes(view), stream)
+
+
+def _is_mount_point(change: Change, view: views.View) -> bool:
+    """Whether this is an empty file or directory of /dev, /proc or /sys, or of /etc, that only had to be there to mount
+    something on it.
+    """  # noqa: D205
+    path = os.path.join(view.root, change.path)
+    if change.path.split("/")[0] in ("dev", "proc", "sys"):
+        return True
+    if change.path in ("etc/hosts", "etc/hostname", "etc/resolv.conf") and change.kind == diff.ADDED:
+        return os.path.isfile(path) and os.path.getsize(path) == 0
+    return False

@@ -1,0 +1,203 @@
+"""What takes room, and what of it nobody needs: disk usage and its clearing.
+
+    usage()                  [Usage("Images", total=2, active=1, size=…, reclaimable=…), …]
+    prune()                  stopped containers; layers, blobs and broken-off downloads that nothing leads to
+    prune(all=True)          also images that no container is made from
+
+A named image needs its layers and blobs, a container its layers, and the manifest and config that it was made from even
+when they have lost their name. What is being pulled or loaded needs everything: prune holds the layout alone, and is a
+Conflict while anyone else holds a lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from labrt import paths
+from labrt.engine.containers import Container, Containers
+from labrt.engine.images import Images
+from labrt.engine.views import PREFIX
+from labrt.errors import Conflict, DigestMismatch, InvalidManifest, NotFound
+from labrt.image.digest import Digest
+from labrt.image.fields import LIMIT
+from labrt.image.image import human
+from labrt.image.layout import Layout
+from labrt.image.manifest import Manifest, parse
+
+_FRESH = 60  # seconds in which a container that was created and never started may still be about to be
+
+
+class Usage(NamedTuple):
+    """One kind of thing on disk: how many there are and are in use, their bytes, and the bytes that could go."""
+
+    kind: str
+    total: int
+    active: int
+    size: int
+    reclaimable: int
+
+
+@dataclass
+class Pruned:
+    """What went: ids of containers, names of images, chain ids, digests; and how many bytes that was on disk."""
+
+    containers: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    layers: list[Digest] = field(default_factory=list)
+    blobs: list[Digest] = field(default_factory=list)
+    freed: int = 0
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.containers)} containers, {len(self.images)} images, {len(self.layers)} layers"
+        return f"<Pruned {counts}, {len(self.blobs)} blobs: {human(self.freed)}>"
+
+
+def usage(where: paths.Paths | None = None) -> list[Usage]:
+    """Return what images (their blobs), unpacked layers, containers and broken-off downloads take."""
+    images, containers = Images(where), Containers(where).list(all=True)
+    return [_images(images, containers), _layers(images), _containers(images, containers), _partial(images.layout)]
+
+
+def _images(images: Images, containers: list[Container]) -> Usage:
+    used = {container.image_id for container in containers}
+    every = images.all()
+    sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
+    needed = {
+        part.digest for image in every if image.id in used for part in (image.manifest.config, *image.manifest.layers)
+    } | {image.descriptor.digest for image in every if image.id in used}
+    active = {image.id for image in every if image.id in used}
+    size = sum(sizes.values())
+    free = sum(size for digest, size in sizes.items() if digest not in needed)
+    return Usage("Images", len({image.id for image in every}), len(active), size, free)
+
+
+def _layers(images: Images) -> Usage:
+    layers = images.driver.layers()
+    named = _named(images)
+    sizes = {layer: _of(images, layer) for layer in layers}
+    return Usage(
+        "Layers",
+        len(layers),
+        len(named & set(layers)),
+        sum(sizes.values()),
+        sum(size for layer, size in sizes.items() if layer not in named),
+    )
+
+
+def _containers(images: Images, containers: list[Container]) -> Usage:
+    sizes = {container.id: _of(images, container.id) for container in containers}
+    running = {container.id for container in containers if container.status == "running"}
+    stopped = sum(size for id, size in sizes.items() if id not in running)
+    return Usage("Containers", len(sizes), len(running), sum(sizes.values()), stopped)
+
+
+def _partial(layout: Layout) -> Usage:
+    sizes = [_size(os.path.join(layout.ingest, name)) for name in _names(layout.ingest)]
+    return Usage("Partial downloads", len(sizes), 0, sum(sizes), sum(sizes))
+
+
+def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
+    """Remove what nobody needs; with `all` also images that no container is made from. Containers that run stay.
+
+    One that was created within the last minute and never started stays, too: `labrt run` may be about to start it.
+    Raises Conflict, before anything is removed, while somebody pulls or loads.
+    """
+    images = Images(where)
+    gone = Pruned()
+    with images.layout.alone():
+        _prune_containers(images, gone)
+        users = {container.image_id for container in Containers(where).list(all=True)}
+        if all:
+            _prune_images(images, users, gone)
+        _prune_views(images)
+        _prune_layers(images, gone)
+        sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
+        gone.freed += _partial(images.layout).size
+        gone.blobs = images.layout.sweep(_manifests_of(images.layout, users), partial=True)
+        gone.freed += sum(sizes.get(digest, 0) for digest in gone.blobs)
+    return gone
+
+
+def _prune_containers(images: Images, gone: Pruned) -> None:
+    for container in Containers(images.where).list(all=True):
+        with contextlib.suppress(NotFound, Conflict):  # it has just been removed, or started
+            old = time.time() - container.record()["created"] > _FRESH
+            if container.status == "exited" or (container.status == "created" and old):
+                size = _of(images, container.id)
+                container.remove()
+                gone.containers.append(container.id)
+                gone.freed += size
+
+
+def _prune_images(images: Images, users: set[Digest], gone: Pruned) -> None:
+    for image in images.all():
+        if image.id not in users:
+            images.layout.untag(image.reference)
+            gone.images.append(image.reference.familiar)
+
+
+def _prune_views(images: Images) -> None:
+    """Remove the containers that a killed look at an image has left."""
+    for name in images.driver.containers():
+        if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name.split('-')[1]}"):
+            images.driver.remove(name)
+
+
+def _prune_layers(images: Images, gone: Pruned) -> None:
+    """Remove layers from the top down: one that has become the topmost goes in the next round."""
+    todo = set(images.driver.layers()) - _named(images)
+    removed = True
+    while removed:
+        removed = False
+        for layer in sorted(todo):
+            size = _of(images, layer)
+            with contextlib.suppress(Conflict, NotFound):  # a container or another layer stands on it
+                images.driver.remove_layer(layer)
+                gone.layers.append(layer)
+                gone.freed += size
+                removed = True
+        todo -= set(gone.layers)
+
+
+def _named(images: Images) -> set[Digest]:
+    """Return the chain ids of images that have a name. Of an index, those of this machine's image."""
+    return {chain for image in images.all() for chain in image.config.chain_ids}
+
+
+def _manifests_of(layout: Layout, ids: set[Digest]) -> list[Digest]:
+    """Return the manifests of these images (by config), whether they have a name or not."""
+    found = []
+    for digest in layout.blobs():
+        with contextlib.suppress(NotFound, InvalidManifest, DigestMismatch):
+            if _size(layout.blob_path(digest)) <= LIMIT and _begins_as_json(layout, digest):
+                document = parse(layout.read(digest))
+                if isinstance(document, Manifest) and document.config.digest in ids:
+                    found.append(digest)
+    return found
+
+
+def _begins_as_json(layout: Layout, digest: Digest) -> bool:
+    with layout.open(digest) as file:
+        return file.read(64).lstrip().startswith(b"{")
+
+
+def _of(images: Images, what: Digest | str) -> int:
+    with contextlib.suppress(NotFound):
+        return images.driver.usage(what)
+    return 0
+
+
+def _size(path: str) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_size
+    return 0
+
+
+def _names(path: str) -> list[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return os.listdir(path)
+    return []
