@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 from functools import cached_property
 
 from labrt import paths
@@ -30,8 +30,7 @@ POLICIES = ("always", "missing", "never")
 Listener = Callable[[object], None]
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddedUsed:
+class EmbeddedUsed(NamedTuple):
     """Docker Hub did not answer, and the embedded default stands in for it."""
 
     reference: Reference
@@ -45,8 +44,7 @@ class EmbeddedUsed:
         return self.describe()
 
 
-@dataclass(frozen=True, slots=True)
-class Unpacked:
+class Unpacked(NamedTuple):
     """A layer has been unpacked by the storage driver."""
 
     chain_id: Digest

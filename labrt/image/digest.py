@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from labrt.errors import InvalidDigest
 
@@ -34,8 +33,7 @@ class Hasher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Digest:
+class Digest(NamedTuple):
     """`algorithm:hex`. Made by `parse` or `of`; `str()` gives the text back."""
 
     algorithm: str

@@ -5,8 +5,7 @@ In a notebook or with rich.print it shows itself as a tree: manifest, config, la
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from labrt.image.config import ImageConfig
 from labrt.image.descriptor import Descriptor
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A reference and what it names on one platform. `descriptor` points to the manifest itself, not to an index."""
 
     reference: Reference

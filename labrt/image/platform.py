@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os as _os
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from labrt.errors import InvalidInput
 
@@ -40,8 +40,7 @@ _SYSTEMS = {"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solar
 _PART = re.compile("[A-Za-z0-9_.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """`os/architecture/variant`. An empty variant means: whatever the family's base is."""
 
     os: str
@@ -59,7 +58,7 @@ class Platform:
         if len(parts) == 1:
             host = cls.host()
             if parts[0] in _SYSTEMS:
-                return replace(host, os=parts[0])
+                return host._replace(os=parts[0])
             return cls("linux", parts[0]).normalized()
         return cls(parts[0], parts[1], "".join(parts[2:])).normalized()
 
@@ -81,7 +80,7 @@ class Platform:
             variant = _DEFAULT_VARIANT[architecture]
         if architecture == "amd64" and variant == "v1":
             variant = ""
-        return replace(self, os=self.os.lower(), architecture=architecture, variant=variant)
+        return self._replace(os=self.os.lower(), architecture=architecture, variant=variant)
 
     @property
     def level(self) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ library/…, and neither tag nor digest means the tag `latest`. Notebook 12.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from labrt.errors import InvalidDigest, InvalidReference
 from labrt.image.digest import Digest
@@ -28,8 +28,7 @@ _ID = re.compile("[a-f0-9]{64}")
 _LONGEST = 255
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """An image's name in full: `registry/repository[:tag][@digest]`, with at least one of tag and digest."""
 
     registry: str
@@ -74,11 +73,11 @@ class Reference:
         """Return this name with another tag and no digest."""
         if not _TAG.fullmatch(tag):
             raise InvalidReference(f"{tag!r:.140} is no tag", remedy="up to 128 letters, digits, '_', '.', '-'")
-        return replace(self, tag=tag, digest=None)
+        return self._replace(tag=tag, digest=None)
 
     def with_digest(self, digest: Digest) -> Reference:
         """Return this name by content: with a digest and no tag."""
-        return replace(self, tag=None, digest=digest)
+        return self._replace(tag=None, digest=digest)
 
     def _suffix(self) -> str:
         return (f":{self.tag}" if self.tag else "") + (f"@{self.digest}" if self.digest else "")
