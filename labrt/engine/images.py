@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import NamedTuple
 from functools import cached_property
+from typing import NamedTuple
 
 from labrt import paths
 from labrt.errors import Conflict, ImageNotFound, InvalidInput, LabrtError, NotFound, Unreachable
