@@ -173,10 +173,11 @@ def _docker_image(spool: Spool, fields: Fields) -> Iterator[tuple[Loaded, list[S
             found = layer.digest if layer.digest == diff_id else compute_diff_id(file)
         if found != diff_id:
             raise DigestMismatch(f"a layer's diff id is {found}, not {diff_id} as the image's config says")
-    pointer = Descriptor(types.OCI_MANIFEST, spool.layout.put(raw), len(raw), config.platform)
+    pointer = manifest.descriptor(config.platform)
+    parts = [config_file, *layers, spool.keep(raw)]
     names = [_tagged(name, fields.where) for name in fields.strings("RepoTags")] or [_unnamed(config.digest)]
     for reference in names:
-        yield Loaded(reference, pointer, Image(reference, pointer, manifest, config)), [config_file, *layers]
+        yield Loaded(reference, pointer, Image(reference, pointer, manifest, config)), parts
 
 
 def _tagged(name: str, where: str) -> Reference:

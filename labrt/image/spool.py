@@ -108,6 +108,16 @@ class Spool:
             raise
         return Spooled(path, stated or Digest("sha256", hashers[0].hexdigest()), size)
 
+    def keep(self, data: bytes) -> Spooled:
+        """Keep a document that is made here, not read from the archive, beside its files."""
+        self._count += 1
+        path = os.path.join(self.layout.ingest, f"{self._prefix}{self._count}")
+        spooled = Spooled(path, Digest.of(data), len(data))
+        self._files[f"/{self._count}"] = spooled  # no name in an archive begins with a slash any more
+        with open(path, "xb") as file:
+            file.write(data)
+        return spooled
+
     # Finding ----------------------------------------------------------------------------------------------------------
 
     def file(self, name: str) -> Spooled | None:
