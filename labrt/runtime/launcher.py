@@ -151,7 +151,7 @@ def serve(fd: int) -> None:
     gc.freeze()  # what is not touched is not copied; collecting is off since our first line
     works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
-    spare = _fork_spare(sock, works)
+    spare = _fork_spare(sock, works, idle=False)  # its request may come any moment
     while True:
         message, fds = wire.receive(sock)
         if message is None:
@@ -163,7 +163,7 @@ def serve(fd: int) -> None:
         spare = _fork_spare(sock, works)
 
 
-def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
+def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]], *, idle: bool = True) -> socket.socket:
     """Fork the process for the next request before that comes; return the socket on which to hand it over.
 
     So nobody waits for the fork. A spare that is never needed ends when the launcher does: its socket is closed then.
@@ -172,7 +172,7 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> s
     if os.fork() == 0:
         ours.close()
         sock.close()
-        _serve_one(theirs, works)
+        _serve_one(theirs, works, idle)
     theirs.close()
     return ours
 
@@ -190,13 +190,13 @@ def _warm_up() -> None:
         init.root_plan(usual, "/", [])
 
 
-def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
+def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]], idle: bool) -> None:
     """Wait for one request and do it. Never returns."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        if not select.select([spare], [], [], 0.005)[0]:
+        if idle and not select.select([spare], [], [], 0.005)[0]:
             _warm_up()  # again: what it writes to is now a copy of our own, made while nobody waits
         message, fds = wire.receive(spare)
         spare.close()

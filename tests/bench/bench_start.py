@@ -56,9 +56,7 @@ def warm(runs: int) -> str:
 
     def labrt() -> None:
         container = Container(made.id)
-        container.create(root_mounts=root_mounts, auto_remove=True)
-        with container.attach() as attached:
-            attached.start()
+        with container.run(root_mounts=root_mounts, auto_remove=True) as attached:
             for _ in attached.output():
                 continue
         assert attached.exit_code == 0
