@@ -100,6 +100,7 @@ class Token:
     scope: str
     seconds: float
     secret: Secret
+    refresh: Secret | None = None  # an identity token for later, where one was asked for and given
 
     def __repr__(self) -> str:
         return f"<Token for {self.scope or 'signing in'} at {self.host}, good for {self.seconds:.0f} s>"
@@ -168,14 +169,17 @@ class Authenticator:
             self._emit(HelperFailed(host, helper, error.message))
             return None
 
-    def token(self, host: str, base: str, challenge: Challenge, scope: str = "") -> Token:
-        """Fetch a new token from the challenge's realm. `scope` "" is what the challenge names."""
+    def token(self, host: str, base: str, challenge: Challenge, scope: str = "", *, offline: bool = False) -> Token:
+        """Fetch a new token from the challenge's realm. `scope` "" is what the challenge names.
+
+        `offline` asks for an identity token besides, to sign in with later.
+        """
         scope = _wider(challenge.scope, scope)
         credentials = self._credentials_for_realm(host, base, challenge.realm)
         if credentials is not None and credentials.identity:
             response = self._refresh(challenge, scope, credentials)
         else:
-            response = self._get(challenge, scope, credentials)
+            response = self._get(challenge, scope, credentials, offline)
         who = credentials.username if credentials else ""
         if response.status in (401, 403) and credentials:
             remedy = "sign in anew with labrt login"
@@ -183,15 +187,19 @@ class Authenticator:
             raise Unauthorized(message, status=response.status, remedy=remedy)
         if response.status != 200:
             raise failures.refusal(response, f"a token for {scope or host}")
-        secret, seconds = _read_token(response)
+        secret, seconds, refresh = _read_token(response)
         self._emit(TokenGranted(host, scope, who, seconds))
-        return Token(host, scope, seconds, secret)
+        return Token(host, scope, seconds, secret, refresh)
 
-    def _get(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> Response:
+    def _get(
+        self, challenge: Challenge, scope: str, credentials: Credentials | None, offline: bool = False
+    ) -> Response:
         query = [("service", challenge.service)] if challenge.service else []
         query += [("scope", one) for one in scope.split()]
         if credentials:
             query.append(("account", credentials.username))
+        if offline:
+            query += [("client_id", "labrt"), ("offline_token", "true")]
         parts = urlsplit(challenge.realm)
         url = urlunsplit(parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))))
         return self._transport.request("GET", url, authorization=credentials.basic() if credentials else None)
@@ -241,16 +249,18 @@ def _wider(asked: str, wanted: str) -> str:
     return " ".join(found) or wanted
 
 
-def _read_token(response: Response) -> tuple[Secret, float]:
-    """Token and seconds out of a token server's answer."""
+def _read_token(response: Response) -> tuple[Secret, float, Secret | None]:
+    """Token, seconds and perhaps an identity token out of a token server's answer."""
     try:
         document = json.loads(response.body)
         text = document.get("token") or document["access_token"]
         seconds = float(document.get("expires_in") or _DEFAULT_SECONDS)
-        if not _VISIBLE.fullmatch(text) or not 0 < seconds < float("inf"):
+        refresh = document.get("refresh_token") or ""
+        readable = all(_VISIBLE.fullmatch(one) for one in (text, refresh or "none"))
+        if not readable or not 0 < seconds < float("inf"):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         message = f"{response.asked}: the answer holds no token"
         # Not chained: the cause would quote what may be half a token.
         raise RegistryError(message, status=response.status, remedy="is this a token server?") from None
-    return Secret(text), seconds
+    return Secret(text), seconds, Secret(refresh) if refresh else None

@@ -16,9 +16,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrt.errors import InvalidInput, NotSupported
+
+if TYPE_CHECKING:
+    import subprocess
 
 # Docker Hub's entry is named after the API that Docker 0.x spoke; everyone has kept to it.
 _HUB_KEY = "https://index.docker.io/v1/"
@@ -76,13 +79,12 @@ class DockerConfig:
     auths: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     store: str = ""
     helpers: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, Credentials] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> DockerConfig:
         """Read the file at `path`; None means where Docker looks. A file that is not there is an empty config."""
-        if path is None:
-            directory = os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker")
-            path = os.path.join(directory, "config.json")
+        path = config_path() if path is None else path
         try:
             with open(path, "rb") as stream:
                 document = json.load(stream)
@@ -98,6 +100,11 @@ class DockerConfig:
             raise InvalidInput(f"{os.fspath(path)} is not Docker's config.json", remedy=remedy) from None
 
     @classmethod
+    def of(cls, host: str, credentials: Credentials) -> DockerConfig:
+        """A config that knows these credentials and no others: to try them before they are kept."""
+        return cls(given={host: credentials})
+
+    @classmethod
     def _parse(cls, document: dict[str, Any]) -> DockerConfig:
         auths = {str(host): {str(k): v for k, v in (entry or {}).items() if isinstance(v, str)}
                  for host, entry in (document.get("auths") or {}).items()}  # fmt: skip
@@ -109,18 +116,29 @@ class DockerConfig:
 
         Raises NotSupported when a helper program is missing, hangs or answers nonsense.
         """
-        helper = next((self.helpers[key] for key in _keys(host) if key in self.helpers), self.store)
-        if helper:
-            return _ask_helper(helper, _HUB_KEY if host in _HUB_HOSTS else host)
-        entry = next((self.auths[key] for key in _keys(host) if key in self.auths), None)
+        if host in self.given:
+            return self.given[host]
+        if helper := self.helper_for(host):
+            return _ask_helper(helper, file_key(host))
+        entry = next((self.auths[key] for key in spellings(host) if key in self.auths), None)
         return _decode(host, entry) if entry else None
 
     def helper_for(self, host: str) -> str:
         """The name of the program that is asked for this host, or ""."""
-        return next((self.helpers[key] for key in _keys(host) if key in self.helpers), self.store)
+        return next((self.helpers[key] for key in spellings(host) if key in self.helpers), self.store)
 
 
-def _keys(host: str) -> list[str]:
+def config_path() -> str:
+    """Where Docker's config.json is or would be."""
+    return os.path.join(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"), "config.json")
+
+
+def file_key(host: str) -> str:
+    """The name under which docker files this registry, and by which helpers know it."""
+    return _HUB_KEY if host in _HUB_HOSTS else host
+
+
+def spellings(host: str) -> list[str]:
     """The spellings under which an entry for `host` may be filed, most usual first."""
     if host in _HUB_HOSTS:
         return [_HUB_KEY, *sorted(_HUB_HOSTS)]
@@ -142,18 +160,24 @@ def _decode(host: str, entry: Mapping[str, str]) -> Credentials | None:
     return Credentials(username, Secret(password)) if username else None
 
 
-def _ask_helper(name: str, server: str) -> Credentials | None:
+def run_helper(name: str, verb: str, data: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Have `docker-credential-NAME` do something: get, store or erase. Raises NotSupported when it cannot be run."""
     import subprocess
 
     program = f"docker-credential-{name}"
     if "/" in name:
         raise NotSupported(f"{program!r} is no name of a credential helper")
     try:
-        done = subprocess.run([program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_SECONDS)
+        return subprocess.run([program, verb], input=data, capture_output=True, timeout=_HELPER_SECONDS)
     except OSError as error:
         raise NotSupported(f"{program} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise NotSupported(f"{program} did not answer in {_HELPER_SECONDS} s") from None
+
+
+def _ask_helper(name: str, server: str) -> Credentials | None:
+    program = f"docker-credential-{name}"
+    done = run_helper(name, "get", server.encode())
     if done.returncode != 0:
         # The one refusal that is no failure; its words are the protocol's.
         if b"credentials not found" in done.stdout:

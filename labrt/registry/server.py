@@ -212,7 +212,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[-1] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        # Of a header that comes several times, as Accept does from Go's clients, the values are one list: RFC 9110, 5.3.
+        # A header that comes several times, as Accept does from Go's clients, is one list: RFC 9110, section 5.3.
         headers = {key.lower(): ", ".join(self.headers.get_all(key, ())) for key in self.headers}
         body = _Body(self.rfile, headers)
         answer = self.server.registry.serve(Request(self.command, parts.path, query, headers, body))

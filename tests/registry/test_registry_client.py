@@ -199,7 +199,8 @@ def test_a_port_where_nobody_listens(client: Client, store: Layout) -> None:
 EXAMPLES = {
     "host": "h", "scope": "s", "account": "", "seconds": 1.5, "method": "GET", "url": "https://h/", "status": 200,
     "signed": "Bearer", "source": "https://h/", "target": "https://c/", "keeps_authorization": False, "reason": "r",
-    "size": 610, "attempt": 1, "helper": "p", "mirror": "m", "limit": 100, "remaining": 9, "window": 21600, "offset": 3, "total": 9,
+    "size": 610, "attempt": 1,
+    "helper": "p", "mirror": "m", "limit": 100, "remaining": 9, "window": 21600, "offset": 3, "total": 9,
     "reference": Reference.parse("busybox"), "digest": LAYER.digest, "media_type": "m", "platform": "linux/amd64",
     "descriptor": LAYER,
 }  # fmt: skip
