@@ -87,7 +87,10 @@ def _digest(path: str) -> Digest:
 def _changes(view: views.View) -> list[Change]:
     """List the changes; in the child that sees both trees."""
     found = diff.overlay_changes(view.upper, view.below) if view.upper else diff.changes(view.below, view.root)
-    return [change for change in found if not _is_mount_point(change, view)]
+    found = [change for change in found if not _is_mount_point(change, view)]
+    if not any(change.path.startswith("etc/") for change in found) and _only_time(view, "etc"):
+        return [change for change in found if change.path != "etc"]  # mount points in it have come, and changed its time
+    return found
 
 
 class _Layer:
@@ -97,15 +100,16 @@ class _Layer:
         self.fd = fd
 
     def __call__(self, view: views.View) -> None:
-        """Write it. Overlayfs's upper directory knows which directories are opaque, and which files are one."""
-        found = {change.path for change in _changes(view)}
+        """Write it."""
+        changed = _changes(view)
+        found = {change.path for change in changed}
         with open(self.fd, "wb", closefd=False) as stream:
-            if view.upper:
+            if view.upper:  # as it is: an opaque directory's mark, and files with several names
                 from labrt.image import pack
 
                 pack.write(view.upper, stream, only=found.__contains__)
             else:
-                diff.write(view.root, _changes(view), stream)
+                diff.write(view.root, changed, stream)
 
 
 def _is_mount_point(change: Change, view: views.View) -> bool:
@@ -118,3 +122,12 @@ def _is_mount_point(change: Change, view: views.View) -> bool:
     if change.path in ("etc/hosts", "etc/hostname", "etc/resolv.conf") and change.kind == diff.ADDED:
         return os.path.isfile(path) and os.path.getsize(path) == 0
     return False
+
+
+def _only_time(view: views.View, name: str) -> bool:
+    """Whether a directory was there before, with the same owner and mode."""
+    try:
+        old, new = os.lstat(os.path.join(view.below, name)), os.lstat(os.path.join(view.root, name))
+    except FileNotFoundError:
+        return False
+    return (old.st_mode, old.st_uid, old.st_gid) == (new.st_mode, new.st_uid, new.st_gid)
