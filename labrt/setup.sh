@@ -227,6 +227,12 @@ echo '{"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells":
 case $command in
     demo) exec .venv/bin/python -m labrt.lab.demo "$@" ;;
     test) exec .venv/bin/python -m pytest "$@" ;;
-    lab) exec .venv/bin/python -m jupyterlab --allow-root --no-browser --ServerApp.root_dir=notebooks \
-        --ServerApp.ip="${LABRT_IP:-127.0.0.1}" --ServerApp.port=8888 "$@" ;;
+    lab)
+        # Jupyter's and IPython's own files would go to the home directory of whoever typed sudo.
+        lab=/var/lib/labrt/lab
+        export JUPYTER_CONFIG_DIR=$lab/config JUPYTER_DATA_DIR=$lab/data JUPYTER_RUNTIME_DIR=$lab/runtime IPYTHONDIR=$lab/ipython
+        export JUPYTERLAB_SETTINGS_DIR=$lab/settings JUPYTERLAB_WORKSPACES_DIR=$lab/workspaces
+        # Nor shall it look for language servers: that runs npm, where there is one, which leaves its own files there.
+        exec .venv/bin/python -m jupyterlab --allow-root --no-browser --ServerApp.root_dir=notebooks \
+            --ServerApp.ip="${LABRT_IP:-127.0.0.1}" --ServerApp.port=8888 --LanguageServerManager.autodetect=False "$@" ;;
 esac
