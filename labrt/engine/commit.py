@@ -89,7 +89,7 @@ def _changes(view: views.View) -> list[Change]:
     found = diff.overlay_changes(view.upper, view.below) if view.upper else diff.changes(view.below, view.root)
     found = [change for change in found if not _is_mount_point(change, view)]
     if not any(change.path.startswith("etc/") for change in found) and _only_time(view, "etc"):
-        return [change for change in found if change.path != "etc"]  # mount points in it have come, and changed its time
+        return [change for change in found if change.path != "etc"]  # mount points have come, and changed its time
     return found
 
 

@@ -24,7 +24,8 @@ from labrt.storage import driver as drivers
 SCRIPT = r"""
 echo hi > /etc/motd; rm /bin/cat; mkdir -p "/opt/a b" /opt/deep/er; ln /etc/motd /opt/hard; rm -r /var; mkdir -p /var/new
 mknod /opt/dev c 5 1; mkfifo /opt/pipe; chown 3000000:3000001 /opt/pipe; chmod 4755 /bin/busybox; chmod 700 /home
-n=$(printf "%0200d" 1); mkdir -p /opt/$n/$n; echo x > /opt/$n/$n/$n; ln -s nowhere "/opt/ü"; touch -d "1980-01-01 00:00:00" "/opt/a b"
+n=$(printf "%0200d" 1); mkdir -p /opt/$n/$n; echo x > /opt/$n/$n/$n; ln -s nowhere "/opt/ü"
+touch -d "1980-01-01 00:00:00" "/opt/a b"
 """
 
 
@@ -188,7 +189,7 @@ def test_a_commit_is_an_image_with_one_more_layer(on):
 @pytest.mark.root
 def test_a_container_that_runs_is_looked_at_without_harm(house):
     container = labrt.run("busybox", "sh", "-c", "echo 1 > /one; sleep 1000", detach=True)
-    while not container.exec("test", "-e", "/one").exit_code == 0:
+    while container.exec("test", "-e", "/one").exit_code != 0:
         continue
     assert [str(change) for change in commit.changes(container)] == ["A /one"]
     assert container.exec("sh", "-c", "echo 2 > /two; rm /one; ls /").stdout.split().count("two") == 1
