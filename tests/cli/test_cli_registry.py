@@ -115,6 +115,30 @@ def test_login_push_logout(cli, signed, docker_config):
         cli.ok("rmi", name)
 
 
+def test_login_at_a_terminal(cli, signed, docker_config):
+    terminal = cli.terminal("login", signed.host)
+    terminal.expect("Username: ")
+    terminal.type("learner\r")
+    terminal.expect("Password: ")
+    terminal.type(f"{WORD}\r")
+    shown = terminal.expect("Login Succeeded")
+    assert WORD not in shown
+    assert terminal.wait() == 0
+    assert list(json.loads(docker_config.read_text())["auths"]) == [signed.host]
+
+
+def test_a_push_at_a_terminal_draws_bars(cli, registry):
+    name = f"{registry.host}/team/tools"
+    cli.ok("tag", "busybox", name)
+    try:
+        terminal = cli.terminal("push", name)
+        terminal.expect("The push refers to repository")
+        assert "━" in terminal.expect("latest: digest: sha256:")
+        assert terminal.wait() == 0
+    finally:
+        cli.ok("rmi", name)
+
+
 def test_login_without_a_terminal(cli, signed):
     code, _, err = typed(cli, "", "login", signed.host)
     assert code == 1 and "--password-stdin" in err
