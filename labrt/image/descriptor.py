@@ -10,6 +10,7 @@ types ("v2s2") mean the same as OCI's. Specification: OCI image-spec, descriptor
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,9 +72,33 @@ def compression(media_type: str) -> str:
     return (match["compression"] or "") if match else ""
 
 
+def media_type(fields: Fields, key: str, default: str | None = None) -> str:
+    """Read a media type; without a default it must be there. Raises InvalidManifest, which names the place."""
+    found = fields.string(key, default)
+    if key in fields and not _MEDIA_TYPE.fullmatch(found):
+        raise InvalidManifest(f"{fields.where}.{key} is {found!r:.100}, which is no media type")
+    return found
+
+
+def _data(fields: Fields, digest: Digest, size: int) -> bytes | None:
+    """Read content that a descriptor brings along. It must be what the descriptor points to."""
+    if "data" not in fields:
+        return None
+    try:
+        data = base64.b64decode(fields.string("data"), validate=True)
+    except ValueError:
+        raise InvalidManifest(f"{fields.where}.data is no base64") from None
+    if len(data) != size or Digest.of(data, digest.algorithm) != digest:
+        raise InvalidManifest(f"{fields.where}.data is not what digest and size say", remedy="do not trust who sent it")
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """`size` is the content's length in bytes, as stored and sent (for layers: compressed)."""
+    """`size` is the content's length in bytes, as stored and sent (for layers: compressed).
+
+    `data` is the content itself where the descriptor brings it along, as it does for a few bytes; None elsewhere.
+    """
 
     media_type: str
     digest: Digest
@@ -82,6 +107,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     urls: tuple[str, ...] = ()
     artifact_type: str = ""
+    data: bytes | None = None
 
     @classmethod
     def from_json(cls, value: object, where: str = "descriptor") -> Descriptor:
@@ -90,22 +116,23 @@ class Descriptor:
         size = fields.integer("size")
         if not 0 <= size <= _LARGEST:
             raise InvalidManifest(f"{fields.where}.size is {size if abs(size) <= _LARGEST else 'far out of range'}")
-        media_type = fields.string("mediaType")
-        if not _MEDIA_TYPE.fullmatch(media_type):
-            raise InvalidManifest(f"{fields.where}.mediaType is {media_type!r:.100}, which is no media type")
+        digest = fields.digest("digest")
         return cls(
-            media_type,
-            fields.digest("digest"),
+            media_type(fields, "mediaType"),
+            digest,
             size,
             _platform(fields.object("platform")) if "platform" in fields else None,
             fields.mapping("annotations"),
             fields.strings("urls"),
-            fields.string("artifactType", ""),
+            media_type(fields, "artifactType", ""),
+            _data(fields, digest, size),
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object, with the optional properties only where they say something."""
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
+        if self.data is not None:
+            value["data"] = base64.b64encode(self.data).decode()
         if self.artifact_type:
             value["artifactType"] = self.artifact_type
         if self.urls:

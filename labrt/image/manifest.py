@@ -26,7 +26,11 @@ _VAGUE = ("", "application/json", "application/octet-stream", "text/plain", "bin
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One image for one platform. `layers` has the base layer first; `digest` is the sha256 of `raw`."""
+    """One image for one platform. `layers` has the base layer first; `digest` is the sha256 of `raw`.
+
+    Or an artifact: something else than an image, kept as one. `artifact_type` says what, else "" and the config's type
+    does; `subject` points to the manifest that it is about (a signature's image), None for most.
+    """
 
     media_type: str
     config: Descriptor
@@ -35,6 +39,7 @@ class Manifest:
     digest: Digest
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     artifact_type: str = ""
+    subject: Descriptor | None = None
 
     @property
     def size(self) -> int:
@@ -51,13 +56,18 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One image for several platforms: a list of manifests (or of further indexes), in the publisher's order."""
+    """One image for several platforms: a list of manifests (or of further indexes), in the publisher's order.
+
+    `artifact_type` and `subject` are as in a Manifest.
+    """
 
     media_type: str
     manifests: tuple[Descriptor, ...]
     raw: bytes = field(repr=False)
     digest: Digest
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    artifact_type: str = ""
+    subject: Descriptor | None = None
 
     def choose(self, platform: Platform | None = None) -> Descriptor:
         """Return the entry for a platform; None is this machine. Raises ImageNotFound, listing what there is."""
@@ -100,12 +110,14 @@ def parse(raw: bytes, media_type: str | None = None) -> Manifest | Index:
     kind = _kind(fields, (media_type or "").partition(";")[0].strip())
     digest = Digest.of(raw)
     annotations = fields.mapping("annotations")
+    artifact_type = types.media_type(fields, "artifactType", "")
+    subject = Descriptor.from_json(fields.object("subject")) if "subject" in fields else None
     if types.is_index(kind):
         manifests = tuple(map(Descriptor.from_json, fields.objects("manifests")))
-        return Index(kind, manifests, raw, digest, annotations)
+        return Index(kind, manifests, raw, digest, annotations, artifact_type, subject)
     config = Descriptor.from_json(fields.object("config"))
     layers = tuple(map(Descriptor.from_json, fields.objects("layers")))
-    return Manifest(kind, config, layers, raw, digest, annotations, fields.string("artifactType", ""))
+    return Manifest(kind, config, layers, raw, digest, annotations, artifact_type, subject)
 
 
 def _kind(fields: Fields, given: str) -> str:

@@ -22,8 +22,8 @@ from labrt.image.digest import Digest
 from labrt.storage import driver as drivers
 
 SCRIPT = r"""
-echo hi > /etc/motd; rm /bin/cat; mkdir -p "/opt/a b" /opt/deep/er; ln /etc/motd /opt/hard; rm -r /var; mkdir -p /var/new
-mknod /opt/dev c 5 1; mkfifo /opt/pipe; chown 3000000:3000001 /opt/pipe; chmod 4755 /bin/busybox; chmod 700 /home
+echo hi > /etc/motd; rm /bin/cat; mkdir -p "/opt/a b" /opt/deep/er; ln /etc/motd /opt/hard; rm -r /var
+mkdir -p /var/new; mknod /opt/dev c 5 1; mkfifo /opt/pipe; chown 3000000:3000001 /opt/pipe; chmod 4755 /bin/busybox; chmod 700 /home
 n=$(printf "%0200d" 1); mkdir -p /opt/$n/$n; echo x > /opt/$n/$n/$n; ln -s nowhere "/opt/ü"
 touch -d "1980-01-01 00:00:00" "/opt/a b"
 """
