@@ -17,10 +17,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from labrt.errors import DigestMismatch, InvalidDigest, InvalidManifest
@@ -37,6 +36,7 @@ from labrt.registry.shelf import Shelf
 BLOB_LIMIT = 64 << 30  # bytes
 MANIFEST_LIMIT = 4 << 20  # bytes: what the specification asks for
 UPLOADS = 64  # at a time
+IDLE = 900.0  # seconds without a word, after which an upload makes room for another
 _LONGEST_NAME = 255
 _PIECE = 1 << 20
 _HOME = "localhost"  # the registry in the names that a push gives
@@ -50,7 +50,9 @@ class _Upload:
     """One blob that is half here: `size` bytes of it, in the file."""
 
     repository: str
+    number: str
     file: str
+    heard: float
     size: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -58,26 +60,30 @@ class _Upload:
 class Desk:
     """Takes what is pushed, for one layout. Threads may share it; `close` removes what is half here."""
 
-    def __init__(self, layout: Layout, *, blob_limit: int = BLOB_LIMIT, uploads: int = UPLOADS) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        blob_limit: int = BLOB_LIMIT,
+        uploads: int = UPLOADS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._layout = layout
+        self._clock = clock
         self._blob_limit = blob_limit
         self._most = uploads
         self._uploads: dict[str, _Upload] = {}
         self._links: dict[str, set[Digest]] = {}  # blobs of a repository that no manifest names yet
         self._lock = threading.Lock()
         self._naming = threading.Lock()
-        self._directory = ""
 
     def __repr__(self) -> str:
         return f"<Desk of {self._layout.path}, {len(self._uploads)} uploads>"
 
     def close(self) -> None:
         """Forget the uploads under way, and remove their bytes."""
-        with self._lock:
-            self._uploads.clear()
-            if self._directory:
-                shutil.rmtree(self._directory, ignore_errors=True)
-                self._directory = ""
+        for number, upload in list(self._uploads.items()):
+            self._forget(number, upload)
 
     def has_blob(self, repository: str, digest: Digest) -> bool:
         """Whether a blob is here and was given to this repository, by a manifest or by a push that goes on."""
@@ -108,28 +114,38 @@ class Desk:
             mounted = Digest.parse(request.query.get("mount", ""))
             if self.has_blob(request.query.get("from", ""), mounted):
                 return self._have(repository, mounted)
+        self._forget_idle()
         with self._lock:
             if len(self._uploads) >= self._most:
                 return refuse(429, "TOOMANYREQUESTS", "too many requests", f"{self._most} uploads are under way")
-            self._directory = self._directory or self._open_directory()
             number = os.urandom(16).hex()
-            upload = _Upload(repository, os.path.join(self._directory, number))
+            # Where the store sweeps what was left half here, should we be killed; not while the server has its lease.
+            file = os.path.join(self._layout.ingest, f"upload-{number}")
+            upload = _Upload(repository, number, file, self._clock())
             self._uploads[number] = upload
         if "digest" in request.query:
-            with upload.lock:
-                return self._finish(number, upload, request)
+            try:
+                with upload.lock:
+                    return self._finish(number, upload, request)
+            finally:
+                self._forget(number, upload)  # whose number nobody else was told
         return _place(202, repository, number, 0)
 
-    def _open_directory(self) -> str:
-        # Beside the blobs: what comes in must not fill another file system, and ingest/ is swept by the store.
-        with self._layout.lease():  # which makes the store's directories
-            return tempfile.mkdtemp(prefix=".uploads-", dir=self._layout.path)
+    def _forget_idle(self) -> None:
+        """Where there are too many uploads, forget those of which nothing was heard for long."""
+        if len(self._uploads) < self._most:
+            return
+        for number, upload in list(self._uploads.items()):
+            if self._clock() - upload.heard > IDLE and upload.lock.acquire(blocking=False):
+                self._forget(number, upload)
+                upload.lock.release()
 
     def _continue(self, repository: str, number: str, request: Request) -> Answer:
         upload = self._uploads.get(number)
         if upload is None or upload.repository != repository:
             return refuse(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
         with upload.lock:
+            upload.heard = self._clock()
             if number not in self._uploads:  # ended while we waited
                 return refuse(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
             match request.method:
@@ -148,10 +164,9 @@ class Desk:
         """Take the bytes of a request. What came before a connection broke is kept. None: all is well."""
         extent = _CONTENT_RANGE.fullmatch(request.headers.get("content-range", ""))
         if extent and int(extent[1]) != upload.size:
-            number = os.path.basename(upload.file)
-            return _place(416, upload.repository, number, upload.size)
+            return _place(416, upload.repository, upload.number, upload.size)
         most = min(self._blob_limit, upload.size + int(extent[2]) - int(extent[1]) + 1 if extent else self._blob_limit)
-        with open(upload.file, "ab") as file:
+        with self._layout.lease(), open(upload.file, "ab") as file:  # a lease also makes the store's directories
             file.truncate(upload.size)  # what a full disk has left
             while chunk := request.body.read(_PIECE):
                 if upload.size + len(chunk) > most:

@@ -23,6 +23,7 @@ from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, LabrtEr
 from labrt.image.descriptor import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
+from labrt.registry import receiving
 from labrt.registry.client import Client
 from labrt.registry.receiving import Desk
 from labrt.registry.server import RegistryServer
@@ -225,7 +226,7 @@ def server(tmp_path: Path) -> Iterator[RegistryServer]:
     with RegistryServer(Layout(tmp_path / "served"), push=True) as one:
         one.desk = Desk(one.layout, blob_limit=100_000, uploads=3)
         yield one
-    assert not [path for path in (tmp_path / "served").iterdir() if path.name.startswith(".uploads-")]
+    assert not list((tmp_path / "served").rglob("upload-*"))
 
 
 def begin(server: RegistryServer, name: str = "x") -> str:
@@ -290,6 +291,27 @@ def test_too_many_uploads(server: RegistryServer) -> None:
     assert code(answer) == (429, "TOOMANYREQUESTS")
     assert requests.delete(places[0], timeout=30).status_code == 204
     begin(server)
+
+
+def test_an_upload_that_nobody_goes_on_with_makes_room(tmp_path: Path) -> None:
+    now = [0.0]
+    layout = Layout(tmp_path / "served")
+    with RegistryServer(layout, push=True) as server:
+        server.desk = Desk(layout, uploads=1, clock=lambda: now[0])
+        first = begin(server)
+        now[0] = receiving.IDLE
+        assert code(requests.post(f"{server.url}/v2/x/blobs/uploads/", timeout=30)) == (429, "TOOMANYREQUESTS")
+        now[0] += 1
+        second = begin(server)
+        assert code(requests.patch(first, data=b"x", timeout=30)) == (404, "BLOB_UPLOAD_UNKNOWN")
+        assert requests.patch(second, data=b"x", timeout=30).status_code == 202
+
+
+def test_a_refused_upload_in_one_request_is_forgotten(server: RegistryServer) -> None:
+    for digest in ("sha256:00", DIGEST, "", DIGEST):
+        answer = requests.post(f"{server.url}/v2/x/blobs/uploads/?digest={digest}", data=b"no", timeout=30)
+        assert code(answer) == (400, "DIGEST_INVALID")
+    assert begin(server)
 
 
 def test_an_upload_belongs_to_its_repository(server: RegistryServer) -> None:
