@@ -37,6 +37,7 @@ def container_to_json(container: Container) -> dict[str, Any]:
             "AutoRemove": record["options"]["remove"],
             "NetworkMode": record["options"]["network"],
             "Memory": resources.get("memory", {}).get("limit", 0),
+            "MemorySwap": resources.get("memory", {}).get("swap", 0),
             "NanoCpus": int(resources.get("cpu", {}).get("quota", 0) * 10_000),
             "PidsLimit": resources.get("pids", {}).get("limit"),
             "ReadonlyRootfs": config["root"]["readonly"],

@@ -40,6 +40,7 @@ class Options:
     volumes: Sequence[str] = ()  # "/host:/container[:ro]"
     read_only: bool = False
     memory: int | str | None = None  # bytes, or "64m"
+    memory_swap: int | str | None = None  # memory and swap together; None and 0: twice the memory; -1: no limit
     cpus: float | None = None
     pids_limit: int | None = None  # None, 0 and -1: no limit
     entrypoint: str | Sequence[str] | None = None
@@ -68,6 +69,11 @@ class Options:
         limit = _bytes(self.memory)
         if limit is not None and limit < SMALLEST_MEMORY:
             raise InvalidInput(f"--memory {self.memory}: too little to start anything", remedy="6m at least")
+        both = _bytes_or_unlimited(self.memory_swap)
+        if both is not None and both > 0 and (limit is None or both < limit):
+            remedy = "it is memory and swap together: give --memory, too, and not more than this"
+            given = self.memory or "not set"
+            raise InvalidInput(f"--memory-swap {self.memory_swap}: --memory is {given}", remedy=remedy)
         if self.cpus is not None and not 0.01 <= self.cpus <= (os.cpu_count() or 1):
             most = os.cpu_count() or 1
             raise InvalidInput(f"--cpus {self.cpus}: this machine has {most}", remedy=f"0.01 to {most}")
@@ -148,11 +154,17 @@ def _bytes(text: str | int | None) -> int | None:
     return units.parse_size(text)
 
 
+def _bytes_or_unlimited(text: str | int | None) -> int | None:
+    """Read --memory-swap: None where nothing is asked for (which 0 means, too, as in Docker), -1 for no limit."""
+    return -1 if str(text) in ("-1", "max") else _bytes(text) or None
+
+
 def _resources(options: Options) -> dict[str, Any]:
     resources: dict[str, Any] = {}
     limit = _bytes(options.memory)
     if limit is not None:
-        resources["memory"] = {"limit": limit}
+        # Without a limit of swap, what is over the limit of memory would be swapped out, and never killed.
+        resources["memory"] = {"limit": limit, "swap": _bytes_or_unlimited(options.memory_swap) or 2 * limit}
     if options.cpus is not None:
         resources["cpu"] = {"period": 100_000, "quota": int(options.cpus * 100_000)}
     if options.pids_limit not in (None, 0, -1):

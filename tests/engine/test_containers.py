@@ -17,7 +17,7 @@ from labrt.engine.containers import Containers, parse_signal
 from labrt.engine.images import Images
 from labrt.engine.options import Options
 from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, ContainerNotFound, ImageNotFound, InvalidInput
-from labrt.linux import ledger
+from labrt.linux import cgroups, ledger
 
 pytestmark = pytest.mark.root
 
@@ -67,6 +67,19 @@ def test_limits_are_the_cgroups(house):
     cut -d' ' -f1 /sys/fs/cgroup/cpu.max 2>/dev/null; true"""
     seen = run("sh", "-c", script, memory="64m", pids_limit=30, cpus=0.5).stdout.split()
     assert sorted(seen) == sorted([str(64 << 20), "30", "50000"])
+
+
+@pytest.mark.parametrize(("given", "swap"), [(None, 64 << 20), ("0", 64 << 20), ("64m", 0), ("80m", 16 << 20)])
+def test_swap_is_limited_with_memory(house, given, swap):
+    container = Containers().create(Options("busybox", ("sleep", "60"), memory="64m", memory_swap=given))
+    try:
+        container.start()
+        own = cgroups.load(f"/labrt/{container.id}", parent="/")
+        if not own.paths.get("memory") or os.path.exists(f"{own.paths['memory']}/memory.memsw.limit_in_bytes"):
+            assert own.memory.swap_max == swap
+        assert own.memory.max == 64 << 20
+    finally:
+        container.remove(force=True)
 
 
 def test_read_only_means_the_image_and_not_the_volumes(house, tmp_path):
@@ -197,6 +210,8 @@ class TestFailures:
             ({"workdir": "tmp"}, "--workdir 'tmp'"),
             ({"memory": "1k"}, "--memory 1k"),
             ({"memory": "many"}, "many"),
+            ({"memory": "64m", "memory_swap": "63m"}, "--memory-swap 63m: --memory is 64m"),
+            ({"memory_swap": "63m"}, "--memory-swap 63m: --memory is not set"),
             ({"cpus": 0}, "--cpus 0"),
             ({"cpus": 10_000}, "--cpus 10000"),
             ({"pids_limit": -5}, "--pids-limit -5"),

@@ -4,8 +4,9 @@
     [('memory.max', '67108864'), ('cpu.max', '50000')]
 
 The specification speaks v1. Where v2 has the same thing in other units it is converted, where it has no such thing this
-raises InvalidConfig ("If the conversion is not possible the runtime MUST generate an error"). Nothing here writes: the
-result is a plan. See config-linux.md of the runtime-spec, Control groups; notebook 16.
+raises InvalidConfig ("If the conversion is not possible the runtime MUST generate an error"). One thing is left out: a
+limit of swap where the kernel does not count swap (no CONFIG_SWAP, or swapaccount=0). Nothing here writes: the result
+is a plan. See config-linux.md of the runtime-spec, Control groups; notebook 16.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ def _memory_v2(memory: Section, has: Has) -> Files:
     if "limit" in memory:
         yield "memory.max", _max(memory["limit"])
     if "swap" in memory:
-        yield "memory.swap.max", _max(_swap_only(memory))
+        swap = _swap_only(memory)  # a wrong value is an error also where nothing comes of it
+        if has("memory.swap.max"):
+            yield "memory.swap.max", _max(swap)
     if "reservation" in memory:
         yield "memory.low", _max(memory["reservation"])
 
@@ -134,7 +137,7 @@ def _memory_v1(memory: Section, has: Has) -> Files:
     # Not useHierarchy: since Linux 5.11 the kernel always accounts for a cgroup with all below it.
     if "limit" in memory:
         yield "memory.limit_in_bytes", str(memory["limit"])
-    if "swap" in memory:
+    if "swap" in memory and has("memory.memsw.limit_in_bytes"):
         yield "memory.memsw.limit_in_bytes", str(memory["swap"])
     if "reservation" in memory:
         yield "memory.soft_limit_in_bytes", str(memory["reservation"])

@@ -31,8 +31,12 @@ def none(name: str) -> bool:
     return False
 
 
+def swap_only(name: str) -> bool:
+    return name in ("memory.swap.max", "memory.memsw.limit_in_bytes")
+
+
 def test_in_v2s_words():
-    assert list(resources.to_v2(MANY, none)) == [
+    assert list(resources.to_v2(MANY, swap_only)) == [
         ("memory.max", "536870912"),
         ("memory.swap.max", "536870912"),
         ("memory.low", "268435456"),
@@ -50,7 +54,7 @@ def test_in_v2s_words():
 
 
 def test_in_v1s_words():
-    assert list(resources.to_v1(MANY, none)) == [
+    assert list(resources.to_v1(MANY, swap_only)) == [
         ("memory.limit_in_bytes", "536870912"),
         ("memory.memsw.limit_in_bytes", "1073741824"),
         ("memory.soft_limit_in_bytes", "268435456"),
@@ -89,7 +93,13 @@ def test_bfq_keeps_the_weights_where_it_is():
 )
 def test_no_limit_and_nothing_said(spec, writes):
     resources.check(spec)
-    assert list(resources.to_v2(spec, none)) == writes
+    assert list(resources.to_v2(spec, swap_only)) == writes
+
+
+def test_swap_is_not_limited_where_the_kernel_does_not_count_it():
+    spec = {"memory": {"limit": 100, "swap": 200}}
+    assert list(resources.to_v2(spec, none)) == [("memory.max", "100")]
+    assert list(resources.to_v1(spec, none)) == [("memory.limit_in_bytes", "100")]
 
 
 @pytest.mark.parametrize(
