@@ -1,10 +1,11 @@
 """A container in the foreground: `run`, `start -a`, `attach`.
 
 What happens at the other ends of the road:
-    its output is read by nobody any more (`| head -1`)   `run` kills it, as a shell's SIGPIPE would; 141
+    its output is read by nobody any more (`| head -1`)   it goes on; 141, as if SIGPIPE had ended us
     Ctrl-P Ctrl-Q                                         it goes on; 0
     the third Ctrl-C (or SIGTERM) that it does not heed   it goes on, and we say how to end it; 128 + signal
-    we are killed                                         it goes on; its monitor removes it at the end, if `--rm`
+    we are killed                                         it goes on
+Whenever it goes on without us, its monitor removes it at its end, if `--rm`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from labrt.cli import exitcodes
 from labrt.cli.remote import Attached, Console
 from labrt.cli.session import Outcome, Session
-from labrt.errors import Conflict, ContainerNotFound, LabrtError
+from labrt.errors import ContainerNotFound, LabrtError
 from labrt.linux import pty
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def terminal_size() -> tuple[int, int] | None:
 
 
 def run(container: Container, *, remove: bool, interactive: bool, tty: bool) -> int:
-    """Start a container that was just created, and follow it to its end. With `remove` nothing is left of it."""
+    """Start a container that was just created, and follow it to its end. With `remove` nothing is left of it then."""
     try:
         code, outcome = follow(container, stdin=interactive, tty=tty, start=True)
     except BaseException:  # Ctrl-C, too; but one that runs goes on without us
@@ -53,10 +54,7 @@ def run(container: Container, *, remove: bool, interactive: bool, tty: bool) -> 
             if remove and not container.state.started:
                 discard(container)
         raise
-    if outcome is Outcome.UNREAD:
-        with contextlib.suppress(Conflict, ContainerNotFound):
-            container.kill(signal.SIGKILL)
-    if remove and outcome in (Outcome.ENDED, Outcome.UNREAD):
+    if remove and outcome is Outcome.ENDED:
         discard(container)
     return code
 

@@ -95,7 +95,16 @@ def test_limits_are_in_the_config(cli):
     cli.ok("create", "--name", "limited", "-m", "64m", "--cpus", ".5", "--pids-limit", "50", "busybox")
     resources = Containers(cli.where).get("limited").runtime.config()["linux"]["resources"]
     assert resources["memory"]["limit"] == 64 << 20
+    assert resources["memory"]["swap"] == 128 << 20
     assert resources["cpu"] == {"period": 100_000, "quota": 50_000} and resources["pids"]["limit"] == 50
+
+
+def test_memory_and_swap_together(cli):
+    cli.ok("create", "--name", "swaps", "-m", "64m", "--memory-swap", "-1", "busybox")
+    assert Containers(cli.where).get("swaps").runtime.config()["linux"]["resources"]["memory"]["swap"] == -1
+    assert Containers(cli.where).get("swaps").inspect()["HostConfig"]["MemorySwap"] == -1
+    refused = cli("run", "--rm", "-m", "64m", "--memory-swap", "63m", "busybox", "true")
+    assert refused.code == 125 and "--memory-swap 63m: --memory is 64m" in refused.err
 
 
 def test_entrypoint(cli):
@@ -137,19 +146,26 @@ def test_names_are_free_again_when_run_returns(cli):
 # Readers that go away -------------------------------------------------------------------------------------------------
 
 
-def test_head_ends_it(cli):
-    line = '"$0" -m labrt run --rm --name endless busybox yes | head -n 1'
-    done = subprocess.run(["sh", "-c", line, sys.executable], env=cli.env, capture_output=True, timeout=60)
-    assert (done.stdout, done.stderr) == (b"y\n", b"")
-    cli.eventually(lambda: cli.containers() == [], "the end of a container that nobody reads")
+def test_head_ends_us_and_not_the_container(cli, tmp_path):
+    tmp_path.chmod(0o777)
+    script = "seq 100000; until [ -e /flag/go ]; do sleep .05; done; echo so > /flag/on"
+    line = f'"$0" -m labrt run --rm --name unread -v {tmp_path}:/flag busybox sh -c "$1" | head -n 1'
+    done = subprocess.run(["sh", "-c", line, sys.executable, script], env=cli.env, capture_output=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"1\n", b"")
+    assert cli.status("unread") == "running"
+    (tmp_path / "go").touch()
+    cli.eventually(lambda: cli.containers() == [], "the removal of a container that went on")
+    assert (tmp_path / "on").read_text() == "so\n"
 
 
 def test_its_exit_code_is_that_of_sigpipe(cli):
     reader, writer = os.pipe()
     os.close(reader)
-    process = cli.start("run", "--rm", "busybox", "yes", stdout=writer)
+    process = cli.start("run", "--rm", "--name", "unread", "busybox", "yes", stdout=writer)
     os.close(writer)
     assert process.communicate(timeout=60)[1] == b"" and process.returncode == 128 + signal.SIGPIPE
+    assert cli.status("unread") == "running"
+    cli.ok("rm", "-f", "unread")
     assert cli.containers() == []
 
 
