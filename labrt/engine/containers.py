@@ -238,26 +238,30 @@ class Container:
         what it writes from now on, until its end.
         """  # noqa: D205
         self.record()
-        entries, offset = log.read(self.runtime.log, tail=tail)
-        yield from entries
-        if follow:
-            yield from self._follow(offset)
+        with contextlib.closing(log.Reader(self.runtime.log)) as reader:
+            if tail is not None:
+                reader.skip_to(tail)
+            yield from reader.read()
+            if follow:
+                yield from self._follow(reader)
 
-    def _follow(self, offset: int) -> Iterator[log.Entry]:
+    def _follow(self, reader: log.Reader) -> Iterator[log.Entry]:
         pause = 0.02
         while True:
-            ended = not (self.state.pid and self.state.alive)
-            raw = b""
-            with contextlib.suppress(FileNotFoundError), open(self.runtime.log, "rb") as file:  # not started yet
-                file.seek(offset)
-                raw = file.read()
-            whole = raw[: raw.rfind(b"\n") + 1]
-            offset += len(whole)
-            yield from (entry for entry in map(log.parse, whole.splitlines()) if entry)
-            if ended and not whole:
+            ended = not self._goes_on()  # asked before reading: nothing comes after what is read then
+            entries = reader.read()
+            yield from entries
+            if ended:
                 return
-            pause = 0.02 if whole else min(pause * 1.5, 0.25)
-            time.sleep(0 if ended else pause)
+            pause = 0.02 if entries else min(pause * 1.5, 0.25)
+            time.sleep(pause)
+
+    def _goes_on(self) -> bool:
+        try:
+            state = self.state
+        except ContainerNotFound:  # removed at its end; its log is held open
+            return False
+        return bool(state.pid and state.alive)
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end."""

@@ -2,17 +2,19 @@ r"""A container's log: one JSON object a line, in Docker's json-file format, so 
 
     {"log": "hello\n", "stream": "stdout", "time": "2026-11-24T05:22:13.123456789Z"}
 
-`Writer` cuts what a container writes into lines; `read` gives them back, the last ones first found from the end.
+`Writer` cuts what a container writes into lines; `Reader` gives them back, the last ones first found from the end, and
+then those that came since.
 See Docker's "JSON File logging driver".
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 LONGEST = 16 * 1024  # of a line, as Docker: what is longer becomes several entries, of which only the last ends in \n
 
@@ -86,18 +88,52 @@ def parse(line: bytes) -> Entry | None:
         return None
 
 
+class Reader:
+    """Reads a log piece by piece. It holds the file open: what a container wrote before it was removed is still read.
+
+    The file need not be there yet. `offset`, in bytes, is up to where it was read.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self.offset = 0
+        self._open()
+
+    def _open(self) -> BinaryIO | None:
+        if self._file is None:
+            with contextlib.suppress(FileNotFoundError):
+                self._file = open(self._path, "rb")
+        return self._file
+
+    def skip_to(self, tail: int) -> None:
+        """Go to where the last `tail` lines of what is there begin."""
+        if file := self._open():
+            self.offset = _start_of_tail(file.fileno(), file.seek(0, os.SEEK_END), tail)
+
+    def read(self) -> list[Entry]:
+        """Return the entries from `offset` on, as far as their lines are whole: the monitor may be in the middle."""
+        file = self._open()
+        if file is None:
+            return []
+        file.seek(self.offset)
+        raw = file.read()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        self.offset += len(whole)
+        return [entry for entry in map(parse, whole.splitlines()) if entry]
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+
 def read(path: str, *, tail: int | None = None) -> tuple[list[Entry], int]:
     """Return the entries (the last `tail` lines of them; None: all), and the offset up to which the file was read."""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0 if tail is None else _start_of_tail(file.fileno(), size, tail))
-            raw = file.read(size - file.tell())
-    except FileNotFoundError:
-        return [], 0
-    whole = raw[: raw.rfind(b"\n") + 1]  # the monitor may be in the middle of a line
-    entries = [entry for entry in map(parse, whole.splitlines()) if entry]
-    return entries, size - len(raw) + len(whole)
+    with contextlib.closing(Reader(path)) as reader:
+        if tail is not None:
+            reader.skip_to(tail)
+        return reader.read(), reader.offset
 
 
 def _start_of_tail(fd: int, size: int, tail: int) -> int:

@@ -221,6 +221,18 @@ def test_logs_are_followed_to_the_end(cli):
     assert following.communicate(timeout=60) == (b"second\n", b"") and following.returncode == 0
 
 
+def test_logs_are_followed_past_the_removal(cli):
+    cli.ok("run", "-di", "--rm", "--name", "passing", "busybox", "sh", "-c", "cat; seq 20000")
+    following = cli.start("logs", "-f", "passing")
+    feeding = cli.start("attach", "passing", stdout=subprocess.DEVNULL)
+    feeding.stdin.write(b"first\n")
+    feeding.stdin.flush()
+    assert following.stdout.readline() == b"first\n"
+    feeding.communicate(timeout=60)
+    out, err = following.communicate(timeout=60)
+    assert err == b"" and out.splitlines() == [b"%d" % number for number in range(1, 20001)]
+
+
 def test_logs_of_one_not_started(cli):
     cli.ok("create", "--name", "made", "busybox")
     assert cli("logs", "made") == cli("logs", "-f", "made") == (0, "", "")
