@@ -15,10 +15,13 @@ usage: sudo sh labrt/setup.sh COMMAND [ARGUMENTS]
   lab       install, then open the course in JupyterLab on http://127.0.0.1:8888 (the URL it prints holds the token)
   test      install, with the test tools, then run the whole suite; ARGUMENTS go to pytest
   install   only install
+  service   install, then keep JupyterLab running as a service of systemd; prints its URL (in virtual machines)
 
 environment
   LABRT_PYTHON   the Python to use (default: /usr/bin/python3, the distribution's own)
-  LABRT_IP       the address that `lab` listens on (default: 127.0.0.1)
+  LABRT_IP       the address that `lab` listens on (default: 127.0.0.1; `route`: that of the card with the default route)
+  LABRT_PORT     the port that `service` names in its URL, where it is forwarded (default: 8888)
+  LABRT_MIRROR   a mirror of Docker Hub for all that labrt pulls here (http://192.168.1.5:5000); `service` remembers it
   PIP_*, http_proxy, https_proxy …   are heard by pip and apt, as always (sudo drops them without -E)
 END
 }
@@ -197,11 +200,61 @@ install_alone() {
     exec 9>&-
 }
 
+# JupyterLab as a service -----------------------------------------------------------------------------------------------
+
+route_address() {
+    # Nothing is sent: the kernel only says from which address it would be (192.0.2.0/24 is nobody's).
+    ip -4 -o route get 192.0.2.1 2>/dev/null | sed -n 's/.* src \([0-9.]*\).*/\1/p'
+}
+
+write_if_changed() {
+    # A file whose text is on stdin; succeeds when it was not so already.
+    cat >"$1.new"
+    if cmp -s "$1.new" "$1"; then rm "$1.new"; return 1; fi
+    mv "$1.new" "$1"
+}
+
+remember_mirror() {
+    # For who types labrt, with sudo or without, and (by its unit) for JupyterLab. Not given: it stays as it was.
+    [ -n "${LABRT_MIRROR:-}" ] || return 0
+    ! echo "LABRT_MIRROR=$LABRT_MIRROR" | write_if_changed /etc/labrt.conf || stale=1
+    echo "export LABRT_MIRROR='$LABRT_MIRROR'" >/etc/profile.d/labrt.sh
+    if [ -d /etc/sudoers.d ]; then
+        echo 'Defaults env_file = /etc/labrt.conf' >/etc/sudoers.d/labrt
+        chmod 440 /etc/sudoers.d/labrt
+    fi
+}
+
+fetch_images() {
+    # What the course pulls, so that it works offline afterwards. No hub is no failure: the embedded default is used.
+    for image in busybox:latest alpine:latest; do
+        timeout 120 .venv/bin/labrt pull "$image" >/dev/null 2>&1 || say "$image is not fetched: no registry is reached"
+    done
+}
+
+serve() {
+    command -v systemctl >/dev/null && [ -d /run/systemd/system ] || die "no systemd runs here: sudo sh labrt/setup.sh lab"
+    mkdir -p /var/lib/labrt/lab
+    if [ ! -s /var/lib/labrt/lab/token ]; then
+        (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >/var/lib/labrt/lab/token.new)
+        mv /var/lib/labrt/lab/token.new /var/lib/labrt/lab/token
+    fi
+    stale=''
+    remember_mirror
+    ! sed "s|@|$PWD|" labrt/labrt-lab.service | write_if_changed /etc/systemd/system/labrt-lab.service || stale=1
+    ln -sf "$PWD/.venv/bin/labrt" /usr/local/bin/labrt
+    fetch_images
+    systemctl daemon-reload
+    systemctl enable --quiet labrt-lab.service
+    if [ -n "$stale" ]; then systemctl restart labrt-lab.service; else systemctl start labrt-lab.service; fi
+    say "http://127.0.0.1:${LABRT_PORT:-8888}/lab?token=$(cat /var/lib/labrt/lab/token)"
+}
+
 command=${1:-}
 [ $# -eq 0 ] || shift
 extras=lab
 case $command in
-    demo | lab | install) ;;
+    demo | lab | install | service) ;;
     test) extras=lab,test ;;
     help | -h | --help) usage; exit 0 ;;
     '') usage >&2; exit 2 ;;
@@ -227,9 +280,11 @@ echo '{"@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells":
 case $command in
     demo) exec .venv/bin/python -m labrt.lab.demo "$@" ;;
     test) exec .venv/bin/python -m pytest "$@" ;;
+    service) serve ;;
     lab)
         # Jupyter's and IPython's own files would go to the home directory of whoever typed sudo.
         lab=/var/lib/labrt/lab
+        [ "${LABRT_IP:-}" != route ] || LABRT_IP=$(route_address)
         export JUPYTER_CONFIG_DIR=$lab/config JUPYTER_DATA_DIR=$lab/data JUPYTER_RUNTIME_DIR=$lab/runtime IPYTHONDIR=$lab/ipython
         export JUPYTERLAB_SETTINGS_DIR=$lab/settings JUPYTERLAB_WORKSPACES_DIR=$lab/workspaces
         # Nor shall it look for language servers: that runs npm, where there is one, which leaves its own files there.

@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SETUP = PROJECT / "labrt" / "setup.sh"
 STAMP = PROJECT / ".venv" / "labrt-setup"
 LOCK = Path("/var/lib/labrt/setup.lock")
-COMMANDS = ("demo", "lab", "test", "install")
+COMMANDS = ("demo", "lab", "test", "install", "service")
 
 
 @pytest.fixture

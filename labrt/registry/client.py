@@ -32,7 +32,7 @@ from labrt.image.digest import Digest
 from labrt.image.manifest import Index, Manifest
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
-from labrt.registry import blobs, failures, listings
+from labrt.registry import blobs, endpoints, failures, listings
 from labrt.registry.auth import Authenticator, Challenge, Token
 from labrt.registry.credentials import DockerConfig
 from labrt.registry.endpoints import Endpoints, scope
@@ -56,6 +56,7 @@ class Client:
 
     `config` is who we are; None reads Docker's config.json when a registry first asks. `mirrors` maps a registry
     (`docker.io`) to a base URL that is asked first (`https://mirror.example`); where it fails, the registry is asked.
+    Without any, LABRT_MIRROR is Docker Hub's.
     `insecure` names hosts that may be spoken to in plain HTTP, as this machine always may. `wait` pauses between
     attempts (seconds), None for a pause that Ctrl-C cuts short. A pull that fails or is interrupted ends whatever else
     its client is doing.
@@ -72,9 +73,11 @@ class Client:
         attempts: int = 5,
     ) -> None:
         self.emit = Emitter(on_event)
+        mirrors = mirrors or endpoints.of_environment()
+        insecure = {*insecure, *endpoints.plain(mirrors)}
         self.transport = Transport(insecure=insecure, emit=self.emit, wait=wait, attempts=attempts)
         self._auth = Authenticator(self.transport, config, emit=self.emit)
-        self._endpoints = Endpoints(self.transport, self._auth, mirrors or {}, self.emit)
+        self._endpoints = Endpoints(self.transport, self._auth, mirrors, self.emit)
 
     def __enter__(self) -> Client:
         return self

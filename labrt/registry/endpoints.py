@@ -3,22 +3,41 @@
     endpoints.fetch(reference, path, what)       a 200 or 206, or the error that says why not
     endpoints.ask("GET", host, base, path)       any status, signed in where a 401 asked for it
 
+    endpoints.of_environment()                   {"docker.io": LABRT_MIRROR}, where that is set
+
 A mirror has credentials of its own: what we are to docker.io is never told to it. Notebook 13.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from labrt.errors import LabrtError
+from labrt.errors import LabrtError, RegistryError
 from labrt.image.reference import Reference
 from labrt.registry import failures
 from labrt.registry.auth import Authenticator, Challenge
 from labrt.registry.events import Emitter, MirrorFailed
 from labrt.registry.response import Response
 from labrt.registry.transport import Transport
+
+
+def of_environment() -> dict[str, str]:
+    """The mirrors that LABRT_MIRROR names: a base URL, of Docker Hub; so a class that shares an address asks it once."""
+    mirror = os.environ.get("LABRT_MIRROR", "")
+    if not mirror:
+        return {}
+    if urlsplit(mirror).scheme not in ("http", "https") or not urlsplit(mirror).netloc:
+        remedy = "export LABRT_MIRROR=http://HOST:5000"
+        raise RegistryError(f"LABRT_MIRROR is {mirror!r}: no URL of a registry", remedy=remedy)
+    return {"docker.io": mirror}
+
+
+def plain(mirrors: Mapping[str, str]) -> set[str]:
+    """The hosts of mirrors that are named with `http:`: who writes that has decided to trust the network."""
+    return {urlsplit(base).netloc for base in mirrors.values() if urlsplit(base).scheme == "http"}
 
 
 class Endpoints:

@@ -1,0 +1,125 @@
+#!/bin/sh
+# build.sh RELEASE FOLDER: makes FOLDER/{disk.raw,vmlinuz,initrd}, a Debian like the students' machine.
+#
+# systemd, cgroup v2, AppArmor, the stock cloud kernel, the user vagrant; no KVM, loop device or mount outlives it.
+# setup.sh runs here too, in a chroot: compiling and unpacking would take ten times as long in an emulated guest. There
+# the provisioning then does what `vagrant provision` does: it finds the packages and .venv as they should be.
+# Needs root and Debian's mmdebstrap, e2fsprogs, busybox-static, cpio, kmod.
+set -eu
+umask 022
+release=$1 folder=$2
+cd -P -- "$(dirname -- "$0")/../.."
+rm -rf "$folder.new"
+mkdir -p "$folder.new" "${folder%/*}/pip"
+folder=$folder.new
+root=$folder/root
+
+case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) echo "no cloud kernel for $(uname -m)" >&2; exit 1 ;; esac
+
+# The mirrors that this machine's own apt uses, if it is a Debian; else mmdebstrap's.
+. /etc/os-release
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+if [ "$ID" = debian ] && [ -z "${LABRT_VM_MIRROR:-}" ]; then
+    apt-get indextargets --format "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) main" 'Created-By: Packages' |
+        grep -E " $VERSION_CODENAME(-updates|-security)? main$" | sort -u | sed "s/ $VERSION_CODENAME/ $release/" >"$folder/sources.list"
+fi
+[ -s "$folder/sources.list" ] || rm -f "$folder/sources.list"
+
+packages=$(sed -n 's/^\(test_\)\{0,1\}packages="\(.*\)"/\2/p' labrt/setup.sh | tr '\n' ' ')
+system="systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod sudo procps iproute2 iputils-ping nftables
+    iptables apparmor uidmap btrfs-progs xfsprogs e2fsprogs dmsetup thin-provisioning-tools rsync less strace"
+include=$(printf '%s,' $system $packages)
+mmdebstrap --mode=root --variant=minbase --include="${include%,}" \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+    "$release" "$root" ${LABRT_VM_MIRROR:-$([ ! -e "$folder/sources.list" ] || echo "$folder/sources.list")}
+
+# What the machine is ---------------------------------------------------------------------------------------------------
+
+echo labrt >"$root/etc/hostname"
+printf '127.0.0.1 localhost labrt\n' >"$root/etc/hosts"
+echo '/dev/vda / ext4 rw,noatime 0 1' >"$root/etc/fstab"
+chroot "$root" useradd --create-home --shell /bin/bash --groups sudo vagrant
+echo 'vagrant ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/vagrant"
+printf '[Match]\nType=ether\nKernelCommandLine=labrt.job\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n' >"$root/etc/systemd/network/10-card.network"
+sed -i 's/^KernelCommandLine.*//; s/^Type=ether/Name=eth0/' "$root/etc/systemd/network/10-card.network"  # labrt's own veths are none of its business
+units=$root/etc/systemd/system
+for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service \
+    systemd-networkd-wait-online.service; do
+    ln -sf /dev/null "$units/$unit"
+done
+install -m 755 tests/vm/job.sh "$root/usr/local/sbin/labrt-job"
+cp tests/vm/labrt-job.service "$units/"
+mkdir -p "$units/multi-user.target.wants"
+ln -sf ../labrt-job.service "$units/multi-user.target.wants/"
+ln -sf /usr/lib/systemd/system/systemd-networkd.service "$units/multi-user.target.wants/"
+
+# Certificates of a proxy that this machine trusts are trusted there.
+for file in /usr/local/share/ca-certificates/*.crt; do
+    [ ! -e "$file" ] || cp "$file" "$root/usr/local/share/ca-certificates/"
+done
+chroot "$root" update-ca-certificates >/dev/null 2>&1
+
+# The kernel: unpacked, not installed; its package would make a boot loader and a large initrd, which take minutes to load under emulation.
+cp /etc/resolv.conf "$root/etc/resolv.conf"
+chroot "$root" apt-get -qq update
+kernel=$(chroot "$root" apt-cache depends "linux-image-cloud-$arch" | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p' | head -n 1)
+(chroot "$root" sh -c "cd /tmp && apt-get -qq -o APT::Sandbox::User=root download $kernel")
+dpkg-deb --fsys-tarfile "$root"/tmp/linux-image-*.deb | tar -x --keep-directory-symlink -C "$root"
+rm -f "$root"/tmp/*.deb
+version=$(ls "$root/usr/lib/modules")
+depmod -b "$root" "$version"
+cp "$root/boot/vmlinuz-$version" "$folder/vmlinuz"
+
+# What setup.sh makes ---------------------------------------------------------------------------------------------------
+
+mkdir -p "$root/vagrant" "$root/pip"
+git ls-files -z labrt pyproject.toml README.md LICENSE | tar -c --null -T - | tar -x -C "$root/vagrant"
+# In namespaces of its own: whatever is mounted there ends with it.
+unshare --mount --pid --uts --ipc --fork sh -ec '
+    root=$1
+    mount --bind "$root" "$root"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mount -t sysfs sysfs "$root/sys"
+    mount --bind "$2" "$root/pip"
+    exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PIP_CACHE_DIR=/pip PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
+        ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} sh /vagrant/labrt/setup.sh test --version
+' sh "$root" "${folder%/*}/pip"
+rmdir "$root/pip"
+rm -rf "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
+echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"  # the resolver of QEMU's user network
+
+# The initrd: busybox and the modules that reach the disk -------------------------------------------------------------------
+
+ird=$folder/ird
+mkdir -p "$ird/bin" "$ird/dev" "$ird/proc" "$ird/sys" "$ird/root" "$ird/m"
+cp "$root/bin/busybox" "$ird/bin/"
+number=10
+for module in virtio_pci virtio_blk virtio_console ext4; do
+    modprobe -S "$version" -d "$root" --show-depends "$module" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+done | awk '!seen[$0]++' | while read -r file; do
+    case $file in
+        *.xz) xz -dc "$file" ;;
+        *.zst) zstd -qdc "$file" ;;
+        *) cat "$file" ;;
+    esac >"$ird/m/$number.ko"
+    number=$((number + 1))
+done
+cat >"$ird/init" <<'INIT'
+#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t devtmpfs devtmpfs /dev
+for module in /m/*.ko; do $b insmod $module; done
+tries=0
+until [ -b /dev/vda ] || [ $tries -ge 200 ]; do $b sleep 0.1; tries=$((tries + 1)); done
+$b mount -t ext4 -o noatime /dev/vda /root && exec $b switch_root /root /sbin/init
+echo "labrt: no disk"; $b poweroff -f
+INIT
+chmod 755 "$ird/init"
+(cd "$ird" && find . | cpio -o -H newc --quiet) >"$folder/initrd"
+
+truncate -s 6G "$folder/disk.raw"
+mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 -d "$root" "$folder/disk.raw"
+rm -rf --one-file-system "$root" "$ird"
+rm -rf "${folder%.new}"
+mv "$folder" "${folder%.new}"

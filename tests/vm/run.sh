@@ -1,0 +1,70 @@
+#!/bin/sh
+# The suite in a guest like the students' machine: Debian's systemd, cgroup v2, AppArmor and stock kernel, booted once.
+#
+#   sudo sh tests/vm/run.sh                        what tests/vm/selection names: what a stock kernel is needed for
+#   sudo sh tests/vm/run.sh --all                  the whole suite, notebooks included (an hour and more without KVM)
+#   sudo sh tests/vm/run.sh --release trixie       on Debian 13: Python 3.13, Linux 6.12
+#   sudo sh tests/vm/run.sh -- -k cgroup -x        arguments for pytest
+#   sudo sh tests/vm/run.sh --job FILE             a shell script instead of the tests
+#
+# The guest is built once and kept in LABRT_VM_CACHE (/var/cache/labrt-vm) under a hash of what builds it. It is set up by
+# what the Vagrantfile calls, labrt/setup.sh. Results: vm-RELEASE/{junit.xml,log,console.log} in LABRT_VM_OUT (the cache).
+# Exit status: pytest's; 98 when the guest gave none; 77 when no guest can be built or booted here (the reason is said).
+set -eu
+release=bookworm all='' job=''
+while [ $# -gt 0 ]; do
+    case $1 in
+        --release) release=$2; shift 2 ;;
+        --all) all=1; shift ;;
+        --job) job=$(realpath "$2"); shift 2 ;;
+        --) shift; break ;;
+        *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    esac
+done
+cd -P -- "$(dirname -- "$0")/../.."
+cannot() { printf 'labrt: no guest here: %s\n' "$*" >&2; exit 77; }
+
+[ "$(id -u)" -eq 0 ] || cannot "building it needs root: sudo sh tests/vm/run.sh"
+for tool in "qemu-system-$(uname -m):qemu-system" mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod xz:xz-utils zstd:zstd; do
+    command -v "${tool%%:*}" >/dev/null || cannot "${tool%%:*} is missing (package ${tool#*:})"
+done
+
+cache=${LABRT_VM_CACHE:-/var/cache/labrt-vm}
+out=${LABRT_VM_OUT:-$cache}/vm-$release
+mkdir -p "$cache" "$out"
+key=$(cat pyproject.toml labrt/setup.sh tests/vm/build.sh tests/vm/job.sh tests/vm/labrt-job.service | sha256sum | cut -c 1-16)
+guest=$cache/$release-$key
+# One at a time: two emulated guests would be twice as slow each.
+exec 9>"$cache/lock"
+flock 9
+if [ ! -e "$guest/disk.raw" ]; then
+    echo "labrt: building the guest: $release (some minutes, the first time)" >&2
+    find "$cache" -maxdepth 1 -name "$release-*" -exec rm -rf --one-file-system {} +  # older ones
+    sh tests/vm/build.sh "$release" "$guest" >"$out/build.log" 2>&1 9>&- ||
+        cannot "it could not be built; the reason is in $out/build.log: $(tail -n 1 "$out/build.log")"
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/vagrant"
+git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - 2>/dev/null | tar -x -C "$work/vagrant"
+[ ! -d ../shared/images ] || { mkdir "$work/shared"; cp -r ../shared/images "$work/shared/"; }
+if [ -n "$job" ]; then
+    cp "$job" "$work/vagrant/.job"
+else
+    # shellcheck disable=SC2046  # a list of words
+    [ -n "$all" ] || set -- $(sed '/^#/d' tests/vm/selection) "$@"
+    {
+        echo 'cd /vagrant || exit 1'
+        echo 'sh labrt/setup.sh install || exit 1   # what the Vagrantfile provisions with'
+        printf 'exec sh labrt/setup.sh test --junit-xml=/out/junit.xml -p no:cacheprovider'
+        for word; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
+        echo
+    } >"$work/vagrant/.job"
+fi
+tar -c -f "$work/payload.tar" -C "$work" --exclude=payload.tar .
+rm -rf "$work/vagrant" "$work/shared" "$out/junit.xml"
+status=0
+sh tests/vm/boot.sh "$guest" "$work/payload.tar" "$out" 9>&- || status=$?
+[ ! -s "$out/junit.xml" ] || echo "labrt: results are in $out" >&2
+exit "$status"
