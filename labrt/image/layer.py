@@ -98,5 +98,5 @@ def _named(name: str) -> Iterator[None]:
         code = error.errno or errno.EIO
         if code in _ARCHIVE_ERRORS:
             raise UnsafeLayer(f"{name!r:.200} cannot be unpacked: {os.strerror(code)}") from error
-        remedy = "make room: labrt system prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+        remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
         raise kernel_error(f"unpacking {name!r:.200}", code, remedy=remedy) from error

@@ -17,20 +17,22 @@ import labrt
 from labrt.engine import archives, commit, views
 from labrt.engine.containers import Container, Containers
 from labrt.engine.images import Images
+from labrt.engine.options import Options
 from labrt.errors import Conflict, ImageNotFound, InvalidInput, UnsafeLayer
 from labrt.image.digest import Digest
 from labrt.storage import driver as drivers
 
 SCRIPT = r"""
 echo hi > /etc/motd; rm /bin/cat; mkdir -p "/opt/a b" /opt/deep/er; ln /etc/motd /opt/hard; rm -r /var
-mkdir -p /var/new; mknod /opt/dev c 5 1; mkfifo /opt/pipe; chown 3000000:3000001 /opt/pipe; chmod 4755 /bin/busybox; chmod 700 /home
+mkdir -p /var/new; mknod /opt/dev c 5 1; mkfifo /opt/pipe
+chown 3000000:3000001 /opt/pipe; chmod 4755 /bin/busybox; chmod 700 /home
 n=$(printf "%0200d" 1); mkdir -p /opt/$n/$n; echo x > /opt/$n/$n/$n; ln -s nowhere "/opt/ü"
 touch -d "1980-01-01 00:00:00" "/opt/a b"
 """
 
 
-def run(*words: str | Path, **how: object) -> str:
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, timeout=120, **how)  # type: ignore
+def run(*words: str | Path) -> str:
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, (words, done.stderr)
     return done.stdout
 
@@ -67,8 +69,9 @@ def on(request, house, monkeypatch) -> str:
 
 
 def changed(script: str = SCRIPT) -> Container:
-    container = labrt.run("busybox", "sh", "-ec", script, detach=True)
-    assert container.wait() == 0, [*container.logs()]
+    container = Containers().create(Options("busybox", ("sh", "-ec", script)))
+    result = container.run_to_end()
+    assert result.exit_code == 0, result
     return container
 
 
@@ -127,7 +130,7 @@ def test_umoci_unpacks_our_layer_into_what_the_container_saw(on, tmp_path):
     run("skopeo", "copy", "-q", "--insecure-policy", f"oci-archive:{ours}", layout)
     run("umoci", "unpack", "--image", f"{tmp_path / 'layout'}:mine", tmp_path / "bundle")
     theirs = look(tmp_path / "bundle/rootfs")
-    again = Containers().create(labrt.engine.options.Options("mine:1", ("true",)))
+    again = Containers().create(Options("mine:1", ("true",)))
     assert views.look(again, _look) == theirs
     # And it is what the container itself saw, but for what was only there to mount something on it.
     own = views.look(container, _look)
@@ -170,7 +173,7 @@ def test_diff_says_what_changed(on):
     container = changed("echo hi > /etc/motd; rm /bin/cat; mkdir /opt; chmod 700 /home")
     lines = [str(change) for change in commit.changes(container)]
     assert lines == ["C /bin", "D /bin/cat", "C /etc", "A /etc/motd", "C /home", "A /opt"]
-    assert commit.changes(Containers().create(labrt.engine.options.Options("busybox", ("true",)))) == []
+    assert commit.changes(Containers().create(Options("busybox", ("true",)))) == []
 
 
 @pytest.mark.root
