@@ -68,16 +68,16 @@ def command_argument(required: bool = False) -> Callable[[F], F]:
 
 def interactive_options(command: F) -> F:
     """Add -i and -t."""
-    command = click.option("-t", "--tty", is_flag=True, help="Allocate a pseudo-TTY")(command)
-    return click.option("-i", "--interactive", is_flag=True, help="Keep STDIN open even if not attached")(command)
+    command = click.option("-t", "--tty", is_flag=True, help="Give it a terminal")(command)
+    return click.option("-i", "--interactive", is_flag=True, help="Let it have input, attached or not")(command)
 
 
 def process_options(command: F) -> F:
     """Add what a program can be told of its surroundings: -e, -w, -u."""
     for option in (
-        click.option("-u", "--user", metavar="USER", help="Username or UID (format: <name|uid>[:<group|gid>])"),
-        click.option("-w", "--workdir", metavar="DIR", help="Working directory inside the container"),
-        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set environment variables"),
+        click.option("-u", "--user", metavar="USER", help="Whom to run it as: a name or a number, then perhaps :GROUP"),
+        click.option("-w", "--workdir", metavar="DIR", help="The directory that it starts in"),
+        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set a variable; without a value, to ours"),
     ):
         command = option(command)
     return command

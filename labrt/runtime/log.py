@@ -103,7 +103,7 @@ class Reader:
     def _open(self) -> BinaryIO | None:
         if self._file is None:
             with contextlib.suppress(FileNotFoundError):
-                self._file = open(self._path, "rb")
+                self._file = open(self._path, "rb")  # noqa: SIM115  (close is ours)
         return self._file
 
     def skip_to(self, tail: int) -> None:

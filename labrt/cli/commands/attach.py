@@ -8,10 +8,10 @@ from labrt.cli import foreground, parameters
 
 
 @click.command
-@click.option("--no-stdin", is_flag=True, help="Do not attach STDIN")
+@click.option("--no-stdin", is_flag=True, help="Pass no input on")
 @parameters.container_argument("running")
 def command(no_stdin: bool, name: str) -> int:
-    """Attach local standard input, output, and error streams to a running container.
+    """Connect this terminal to a running container.
 
     What it wrote before is in `labrt logs`. Ctrl-P Ctrl-Q leaves a container with a terminal; the exit code is its own.
 

@@ -8,13 +8,13 @@ from labrt.cli import parameters
 
 
 @click.command
-@click.option("-a", "--author", metavar="TEXT", default="", help="Author (e.g., 'Ada <ada@example.org>')")
+@click.option("-a", "--author", metavar="TEXT", default="", help="Who made it: 'Ada <ada@example.org>'")
 @click.option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply a Dockerfile instruction")
-@click.option("-m", "--message", metavar="TEXT", default="", help="Commit message")
+@click.option("-m", "--message", metavar="TEXT", default="", help="What to say of it in the history")
 @parameters.container_argument()
 @click.argument("reference", metavar="[REPOSITORY[:TAG]]", required=False)
 def command(author: str, changes: tuple[str, ...], message: str, name: str, reference: str | None) -> None:
-    """Create a new image from a container's changes.
+    """Make an image of what a container changed.
 
     The container's image, and one more layer with what it wrote. A container that runs is not paused. Prints the
     image's id.

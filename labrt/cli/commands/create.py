@@ -13,7 +13,7 @@ from labrt.cli.commands import run
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
 @run.container_options
 def command(**how: Any) -> int:
-    """Create a new container.
+    """Make a container without starting it.
 
     Prints its id; `labrt start` starts it.
 

@@ -11,7 +11,7 @@ HEADERS = ("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
 
 @click.command
 def command() -> None:
-    """Show disk usage.
+    """Show what takes how much of the disk.
 
     Images are their blobs as they were sent, layers are unpacked; `labrt prune --all` frees what is reclaimable.
 

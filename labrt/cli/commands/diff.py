@@ -10,7 +10,7 @@ from labrt.cli import parameters
 @click.command
 @parameters.container_argument()
 def command(name: str) -> None:
-    """Inspect changes to files or directories on a container's filesystem.
+    """Show which files a container added, changed and deleted.
 
     A is added, C changed, D deleted.
 

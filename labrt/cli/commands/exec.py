@@ -15,7 +15,7 @@ from labrt.runtime.container import Container
 
 
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
-@click.option("-d", "--detach", is_flag=True, help="Detached mode: run command in the background")
+@click.option("-d", "--detach", is_flag=True, help="Start it and do not wait for its end")
 @parameters.process_options
 @parameters.interactive_options
 @parameters.container_argument("running")
@@ -30,7 +30,7 @@ def command(
     name: str,
     words: tuple[str, ...],
 ) -> int:
-    """Execute a command in a running container.
+    """Run one more command in a running container.
 
     The exit code is the command's own; 126 if it cannot be executed, 127 if it is not there.
 

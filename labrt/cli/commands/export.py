@@ -8,10 +8,10 @@ from labrt.cli import output, parameters
 
 
 @click.command
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to a file, instead of STDOUT")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write a file instead of stdout")
 @parameters.container_argument()
 def command(path: str | None, name: str) -> None:
-    """Export a container's filesystem as a tar archive.
+    """Write a container's whole filesystem as a tar archive.
 
     Its image's files and its own, as the container sees them; volumes are left out. It may run meanwhile.
 

@@ -13,11 +13,11 @@ HEADERS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT")
 
 
 @click.command
-@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
-@click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
+@click.option("--no-trunc", is_flag=True, help="Show everything in full length")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but the ids")
 @click.argument("name", metavar="IMAGE", shell_complete=parameters.image_names)
 def command(no_trunc: bool, quiet: bool, name: str) -> None:
-    """Show the history of an image.
+    """Show the steps that an image was made in.
 
     The newest step first; the size is that of its layer as it was sent: compressed.
 

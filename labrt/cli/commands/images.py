@@ -16,12 +16,12 @@ HEADERS = ("REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE")
 
 
 @click.command
-@click.option("--digests", is_flag=True, help="Show digests")
-@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
-@click.option("-q", "--quiet", is_flag=True, help="Only show image IDs")
+@click.option("--digests", is_flag=True, help="Show the manifests' digests, too")
+@click.option("--no-trunc", is_flag=True, help="Show everything in full length")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but the ids")
 @click.argument("name", metavar="[REPOSITORY[:TAG]]", required=False, shell_complete=parameters.image_names)
 def command(digests: bool, no_trunc: bool, quiet: bool, name: str | None) -> None:
-    """List images.
+    """Show the images that are here.
 
     The size is that of the layers as they were sent: compressed.
 

@@ -9,14 +9,14 @@ from labrt.cli import output
 
 @click.command
 @click.option("-c", "--change", "changes", metavar="INSTRUCTION", multiple=True, help="Apply a Dockerfile instruction")
-@click.option("-m", "--message", metavar="TEXT", default="", help="Set commit message for imported image")
+@click.option("-m", "--message", metavar="TEXT", default="", help="What to say of it in the history")
 @click.option("--platform", metavar="PLATFORM", help="Say for which platform its programs are, like linux/arm64")
 @click.argument("path", metavar="FILE|-", type=click.Path(allow_dash=True))
 @click.argument("reference", metavar="[REPOSITORY[:TAG]]", required=False)
 def command(
     changes: tuple[str, ...], message: str, platform: str | None, path: str, reference: str | None
 ) -> None:
-    """Import the contents from a tarball to create a filesystem image.
+    """Make an image of a tar archive of a filesystem.
 
     The archive, plain, gzip or zstd, becomes the image's one layer. Prints the image's id.
 

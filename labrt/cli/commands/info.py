@@ -10,7 +10,7 @@ import click
 @click.command
 @click.option("-f", "--format", "form", type=click.Choice(("text", "json")), default="text", help="How to print it")
 def command(form: str) -> None:
-    """Display what this labrt is like and what it can do here.
+    """Show what this labrt is like and what it can do here.
 
     Containers, images, where they lie; which storage drivers can work on this machine, and why the others cannot.
 

@@ -19,7 +19,7 @@ def _names(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
 @click.option("--type", "kind", type=click.Choice(("container", "image")), help="Look for this type only")
 @click.argument("names", metavar="NAME|ID [NAME|ID...]", nargs=-1, required=True, shell_complete=_names)
 def command(kind: str | None, names: tuple[str, ...]) -> int:
-    """Return low-level information on containers and images.
+    """Show all that is known of containers and images, as JSON.
 
     A JSON array, in the shape of docker's; a name is first looked for among containers, then among images. What the
     runtime was given, config.json, is in "OCI".

@@ -9,10 +9,10 @@ from labrt.cli import parameters
 
 @click.command
 @click.option("-s", "--signal", metavar="SIGNAL", default="KILL", show_default=True,
-              help="Signal to send to the container")  # fmt: skip
+              help="Which signal, by name or number")  # fmt: skip
 @parameters.containers_argument("running")
 def command(signal: str, names: tuple[str, ...]) -> int:
-    """Kill one or more running containers.
+    """Send a signal to containers, SIGKILL if no other is named.
 
     \b
     Examples:

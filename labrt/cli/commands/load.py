@@ -8,10 +8,10 @@ from labrt.cli import output
 
 
 @click.command
-@click.option("-i", "--input", "path", metavar="FILE", help="Read from tar archive file, instead of STDIN")
-@click.option("-q", "--quiet", is_flag=True, help="Suppress the load output")
+@click.option("-i", "--input", "path", metavar="FILE", help="Read a file instead of stdin")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress")
 def command(path: str | None, quiet: bool) -> None:
-    """Load images from a tar archive or STDIN.
+    """Take in images from an archive that `save` made.
 
     Archives of docker, podman and skopeo, in Docker's form or OCI's, plain, gzip or zstd. An image without a name is
     called localhost/loaded:<the first digits of its id>.

@@ -10,11 +10,11 @@ from labrt.cli import exitcodes
 
 
 @click.command
-@click.option("-u", "--username", metavar="USER", help="Username")
-@click.option("--password-stdin", is_flag=True, help="Take the password from stdin")
+@click.option("-u", "--username", metavar="USER", help="Whom to log in as")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin")
 @click.argument("server", metavar="[SERVER]", required=False, default="")
 def command(username: str | None, password_stdin: bool, server: str) -> None:
-    """Authenticate to a registry.
+    """Log in to a registry.
 
     SERVER is its host; without one it is Docker Hub. There is no option for the password: others could read it in the
     list of processes.

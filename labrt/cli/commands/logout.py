@@ -8,7 +8,7 @@ import click
 @click.command
 @click.argument("server", metavar="[SERVER]", required=False, default="")
 def command(server: str) -> None:
-    """Log out from a registry.
+    """Forget a registry's login.
 
     SERVER is its host; without one it is Docker Hub. Only this machine forgets: a token stays good until its end.
 

@@ -12,12 +12,12 @@ from labrt.errors import ContainerNotFound, InvalidInput
 
 
 @click.command
-@click.option("-f", "--follow", is_flag=True, help="Follow log output")
-@click.option("-n", "--tail", metavar="N", default="all", help="Number of lines to show from the end of the logs")
-@click.option("-t", "--timestamps", is_flag=True, help="Show timestamps")
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends")
+@click.option("-n", "--tail", metavar="N", default="all", help="Show only the last N lines")
+@click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written")
 @parameters.container_argument()
 def command(follow: bool, tail: str, timestamps: bool, name: str) -> None:
-    """Fetch the logs of a container.
+    """Show what a container has written.
 
     \b
     Examples:

@@ -12,9 +12,9 @@ GOES_TOO = "all images without a container made from them"
 
 @click.command
 @click.option("-a", "--all", "everything", is_flag=True, help="Remove all unused images, not just what has no name")
-@click.option("-f", "--force", is_flag=True, help="Do not prompt for confirmation")
+@click.option("-f", "--force", is_flag=True, help="Do not ask first")
 def command(everything: bool, force: bool) -> int:
-    """Remove unused data.
+    """Remove what nothing uses.
 
     Stopped containers, and what no image, no container and no pull in progress needs. While somebody pulls, nothing is
     removed.

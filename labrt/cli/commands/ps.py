@@ -15,11 +15,11 @@ HEADERS = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NA
 
 
 @click.command
-@click.option("-a", "--all", "everything", is_flag=True, help="Show all containers (default shows just running)")
-@click.option("--no-trunc", is_flag=True, help="Don't truncate output")
-@click.option("-q", "--quiet", is_flag=True, help="Only display container IDs")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too")
+@click.option("--no-trunc", is_flag=True, help="Show everything in full length")
+@click.option("-q", "--quiet", is_flag=True, help="Show nothing but the ids")
 def command(everything: bool, no_trunc: bool, quiet: bool) -> None:
-    """List containers.
+    """Show the containers.
 
     \b
     Examples:

@@ -14,11 +14,11 @@ from labrt.image.reference import DEFAULT_TAG, Reference
 
 
 @click.command
-@click.option("--platform", metavar="OS/ARCH", help="Set platform if the image is for several")
-@click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
+@click.option("--platform", metavar="OS/ARCH", help="Which platform's image to take where there are several")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress")
 @click.argument("name", metavar="NAME[:TAG|@DIGEST]", shell_complete=parameters.image_names)
 def command(platform: str | None, quiet: bool, name: str) -> None:
-    """Download an image from a registry.
+    """Fetch an image from a registry.
 
     Ctrl-C stops it; the next pull goes on where this one was.
 

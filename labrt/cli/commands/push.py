@@ -11,12 +11,12 @@ from labrt.cli.pushing import Pushing
 
 
 @click.command
-@click.option("-a", "--all-tags", is_flag=True, help="Push all tags of an image to the repository")
+@click.option("-a", "--all-tags", is_flag=True, help="Send every tag that this repository has here")
 @click.option("--platform", metavar="OS/ARCH", help="Push one platform's image of those that the name stands for")
-@click.option("-q", "--quiet", is_flag=True, help="Suppress verbose output")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress")
 @click.argument("name", metavar="NAME[:TAG]", shell_complete=parameters.image_names)
 def command(all_tags: bool, platform: str | None, quiet: bool, name: str) -> None:
-    """Upload an image to a registry.
+    """Send an image to a registry.
 
     The registry is what the name begins with; sign in with `labrt login` where it wants that. What the registry has is
     not sent again.

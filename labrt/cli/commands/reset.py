@@ -9,7 +9,7 @@ import click
 
 @click.command
 @click.option("-a", "--all", "everything", is_flag=True, help="Remove all images and their layers, too")
-@click.option("-f", "--force", is_flag=True, help="Do not ask for confirmation")
+@click.option("-f", "--force", is_flag=True, help="Do not ask first")
 def command(everything: bool, force: bool) -> int:
     """Take down everything that labrt made and that is still there.
 

@@ -8,10 +8,10 @@ from labrt.cli import parameters
 
 
 @click.command
-@click.option("-f", "--force", is_flag=True, help="Force the removal of a running container (uses SIGKILL)")
+@click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
 @parameters.containers_argument()
 def command(force: bool, names: tuple[str, ...]) -> int:
-    """Remove one or more containers.
+    """Remove containers.
 
     \b
     Examples:

@@ -8,12 +8,12 @@ from labrt.cli import parameters
 
 
 @click.command
-@click.option("-f", "--force", is_flag=True, help="Force removal of the image, also while a container is made from it")
+@click.option("-f", "--force", is_flag=True, help="Remove it also while a container is made from it")
 @click.argument(
     "names", metavar="IMAGE [IMAGE...]", nargs=-1, required=True, shell_complete=parameters.image_names
 )  # fmt: skip
 def command(force: bool, names: tuple[str, ...]) -> int:
-    """Remove one or more images.
+    """Remove images.
 
     \b
     Examples:

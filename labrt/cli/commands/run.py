@@ -28,24 +28,24 @@ def container_options(command: F) -> F:
     """Add all that `run` and `create` share, in the order of the alphabet as docker lists them."""
     for add in reversed(
         (
-            click.option("--cpus", type=float, metavar="N", help="Number of CPUs"),
-            click.option("--entrypoint", metavar="PATH", help="Overwrite the default ENTRYPOINT of the image"),
+            click.option("--cpus", type=float, metavar="N", help="How many CPUs' time it may use: .5, 2"),
+            click.option("--entrypoint", metavar="PATH", help="What to run in place of the image's entrypoint"),
             parameters.process_options,
-            click.option("-h", "--hostname", metavar="NAME", help="Container host name"),
+            click.option("-h", "--hostname", metavar="NAME", help="The hostname that it sees"),
             parameters.interactive_options,
             click.option("-m", "--memory", metavar="BYTES", help="The most memory it may use: 64m, 1g"),
             click.option("--memory-swap", metavar="BYTES",
                          help="The most memory and swap together (not given: twice the memory; -1: no limit)"),
-            click.option("--name", metavar="NAME", help="Assign a name to the container"),
+            click.option("--name", metavar="NAME", help="What to call it"),
             click.option("--network", type=click.Choice(NETWORKS), default="none", show_default=True,
-                         help="Connect a container to a network"),
-            click.option("--pids-limit", type=int, metavar="N", help="Tune container pids limit (-1 for unlimited)"),
-            click.option("--platform", metavar="OS/ARCH", help="Set platform if the image is for several"),
+                         help="none: only its own loopback; host: this machine's"),
+            click.option("--pids-limit", type=int, metavar="N", help="How many processes it may have"),
+            click.option("--platform", metavar="OS/ARCH", help="Which platform's image to take where there are several"),
             click.option("--pull", type=click.Choice(POLICIES), default="missing", show_default=True,
-                         help="Pull image before running"),
-            click.option("--read-only", is_flag=True, help="Mount the container's root filesystem as read only"),
-            click.option("--rm", "remove", is_flag=True, help="Automatically remove the container when it exits"),
-            click.option("-v", "--volume", metavar="SRC:DST[:ro]", multiple=True, help="Bind mount a volume"),
+                         help="When to fetch the image"),
+            click.option("--read-only", is_flag=True, help="Let it change nothing but its volumes"),
+            click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended"),
+            click.option("-v", "--volume", metavar="SRC:DST[:ro]", multiple=True, help="Give it a file or directory from here"),
             click.argument("image", metavar="IMAGE", shell_complete=parameters.image_names),
             parameters.command_argument(),
         )
@@ -63,10 +63,10 @@ def create(image: str, words: tuple[str, ...], volume: tuple[str, ...], **how: A
 
 
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
-@click.option("-d", "--detach", is_flag=True, help="Run container in background and print container ID")
+@click.option("-d", "--detach", is_flag=True, help="Leave it running, and print its id")
 @container_options
 def command(detach: bool, **how: Any) -> int:
-    """Create and run a new container from an image.
+    """Make a container from an image and run it.
 
     The exit code is the program's own; 125 if labrt could not start it, 126 if it cannot be executed, 127 if it is not
     there, 128 + n if signal n ended it. Ctrl-P Ctrl-Q leaves a container that was run with -it, and it goes on.

@@ -8,12 +8,12 @@ from labrt.cli import output, parameters
 
 
 @click.command
-@click.option("-o", "--output", "path", metavar="FILE", help="Write to a file, instead of STDOUT")
+@click.option("-o", "--output", "path", metavar="FILE", help="Write a file instead of stdout")
 @click.option("--format", "form", type=click.Choice(("docker", "oci")), default="docker", help="The archive's form")
 @click.option("--platform", metavar="PLATFORM", help="Save only this platform's image, like linux/arm64")
 @click.argument("names", metavar="IMAGE [IMAGE...]", nargs=-1, required=True, shell_complete=parameters.image_names)
 def command(path: str | None, form: str, platform: str | None, names: tuple[str, ...]) -> None:
-    """Save one or more images to a tar archive (streamed to STDOUT by default).
+    """Write images into one tar archive, to stdout or a file.
 
     What docker, podman and skopeo load. Docker's form is an OCI layout, too; OCI's form is that alone.
 

@@ -9,11 +9,11 @@ from labrt.cli.session import Outcome
 
 
 @click.command
-@click.option("-a", "--attach", is_flag=True, help="Attach STDOUT/STDERR and forward signals")
-@click.option("-i", "--interactive", is_flag=True, help="Attach container's STDIN")
+@click.option("-a", "--attach", is_flag=True, help="Show its output here, and pass our signals on")
+@click.option("-i", "--interactive", is_flag=True, help="Pass our input on")
 @parameters.containers_argument("created", "exited")
 def command(attach: bool, interactive: bool, names: tuple[str, ...]) -> int:
-    """Start one or more stopped containers.
+    """Start containers that do not run.
 
     With -a or -i, the exit code is that of the program.
 

@@ -11,12 +11,12 @@ from labrt.errors import LabrtError
 
 
 @click.command
-@click.option("-s", "--signal", metavar="SIGNAL", help="Signal to send to the container")
+@click.option("-s", "--signal", metavar="SIGNAL", help="Which signal, by name or number")
 @click.option("-t", "--timeout", "--time", type=int, default=10, show_default=True, metavar="SECONDS",
-              help="Seconds to wait before killing the container; below zero, for ever")  # fmt: skip
+              help="How many seconds it has to end by itself; below zero, for ever")  # fmt: skip
 @parameters.containers_argument("running")
 def command(signal: str | None, timeout: int, names: tuple[str, ...]) -> int:
-    """Stop one or more running containers.
+    """Ask containers to end, and end those that do not.
 
     A program that is PID 1 and has no handler for SIGTERM does not notice it, and is killed when the time is up.
 

@@ -11,7 +11,7 @@ from labrt.cli import parameters
 @click.argument("source", metavar="SOURCE_IMAGE[:TAG]", shell_complete=parameters.image_names)
 @click.argument("target", metavar="TARGET_IMAGE[:TAG]")
 def command(source: str, target: str) -> None:
-    """Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE.
+    """Give an image one more name.
 
     \b
     Examples:

@@ -10,7 +10,7 @@ from labrt.cli import parameters
 @click.command
 @parameters.containers_argument("running")
 def command(names: tuple[str, ...]) -> int:
-    """Block until one or more containers stop, then print their exit codes.
+    """Wait for containers to end and print their exit codes.
 
     \b
     Examples:
