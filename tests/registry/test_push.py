@@ -451,3 +451,25 @@ def test_a_registry_that_names_another_digest(busybox: Layout, server: RegistryS
         client.put_manifest(Reference(server.host, "x", None, Digest.of(b"other")), raw, OCI_MANIFEST)
     with pytest.raises(ImageNotFound, match="MANIFEST_BLOB_UNKNOWN"):
         client.put_manifest(f"{server.host}/x:1", raw, OCI_MANIFEST)
+
+
+def test_a_push_that_is_killed_gives_no_name_and_goes_on(
+    busybox: Layout, server: RegistryServer, client: Client, events: list[Event]
+) -> None:
+    """Killed by its listener, as by a signal, when the first layer is half there."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(event: Event) -> None:
+        if isinstance(event, UploadProgress) and event.offset > 1_000_000:
+            raise Killed
+
+    name = f"{server.host}/killed:1"
+    with pytest.raises(Killed):
+        client.push(name, busybox, source=NAME, on_event=kill)
+    assert server.layout.references() == {}
+    with pytest.raises(ImageNotFound):
+        client.manifest(name)
+    assert client.push(name, busybox, source=NAME).digest == busybox.resolve(NAME).digest
+    assert client.resolve(name) == busybox.resolve(NAME).digest
