@@ -77,7 +77,7 @@ def process_options(command: F) -> F:
     for option in (
         click.option("-u", "--user", metavar="USER", help="Whom to run it as: a name or a number, then perhaps :GROUP"),
         click.option("-w", "--workdir", metavar="DIR", help="The directory that it starts in"),
-        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set a variable; without a value, to ours"),
+        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set a variable, or hand on ours"),
     ):
         command = option(command)
     return command
