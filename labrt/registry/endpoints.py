@@ -25,7 +25,7 @@ from labrt.registry.transport import Transport
 
 
 def of_environment() -> dict[str, str]:
-    """The mirrors that LABRT_MIRROR names: a base URL, of Docker Hub; so a class that shares an address asks it once."""
+    """The mirrors that LABRT_MIRROR names: a base URL, of Docker Hub; so a class asks the Hub once."""
     mirror = os.environ.get("LABRT_MIRROR", "")
     if not mirror:
         return {}

@@ -1,7 +1,7 @@
 #!/bin/sh
 # boot.sh FOLDER PAYLOAD OUT: boots the guest of build.sh once, unpacks PAYLOAD (a tar) at its root, runs /vagrant/.job as
 # root and exits with its status. Its output goes to stdout, its /out to OUT. 98: the guest ended without a status.
-# What the boot writes to the disk is forgotten, unless LABRT_VM_KEEP is set. Environment: LABRT_CPUS, LABRT_MEMORY (MiB),
+# What the boot writes to the disk is forgotten, unless LABRT_VM_KEEP is set (see run.sh). Environment: LABRT_CPUS, LABRT_MEMORY (MiB),
 # LABRT_VM_SECONDS (limit), LABRT_VM_ACCEL (kvm or tcg; default: what works).
 set -eu
 folder=$1 payload=$2 out=$3
@@ -65,8 +65,8 @@ trap 'exit 130' INT TERM
 limit=$!
 tail -q -n +1 -f --pid=$qemu "$work/log"
 wait $qemu || true
-pkill_limit() { for child in $(cat "/proc/$limit/task/$limit/children" 2>/dev/null); do kill "$child" 2>/dev/null || true; done; kill $limit 2>/dev/null || true; }
-pkill_limit
+for child in $(cat "/proc/$limit/task/$limit/children" 2>/dev/null); do kill "$child" 2>/dev/null || true; done
+kill $limit 2>/dev/null || true
 cp "$work/log" "$out/log"
 [ ! -s "$work/out.tar" ] || tar -x -f "$work/out.tar" -C "$out"
 [ -s "$work/status" ] || { echo "labrt: the guest ended without a status; its console is in $console" >&2; exit 98; }

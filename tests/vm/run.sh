@@ -44,6 +44,10 @@ if [ ! -e "$guest/disk.raw" ]; then
         cannot "it could not be built; the reason is in $out/build.log: $(tail -n 1 "$out/build.log")"
 fi
 
+# With LABRT_VM_KEEP, a folder, the guest's disk lives on there from boot to boot.
+if [ -n "${LABRT_VM_KEEP:-}" ] && [ ! -e "$LABRT_VM_KEEP/disk.raw" ]; then
+    cp --sparse=always --reflink=auto "$guest/disk.raw" "$guest/vmlinuz" "$guest/initrd" "$LABRT_VM_KEEP/"
+fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/vagrant"
@@ -65,6 +69,6 @@ fi
 tar -c -f "$work/payload.tar" -C "$work" --exclude=payload.tar .
 rm -rf "$work/vagrant" "$work/shared" "$out/junit.xml"
 status=0
-sh tests/vm/boot.sh "$guest" "$work/payload.tar" "$out" 9>&- || status=$?
+sh tests/vm/boot.sh "${LABRT_VM_KEEP:-$guest}" "$work/payload.tar" "$out" 9>&- || status=$?
 [ ! -s "$out/junit.xml" ] || echo "labrt: results are in $out" >&2
 exit "$status"
