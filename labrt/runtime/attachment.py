@@ -42,11 +42,11 @@ class Attachment:
         try:
             with wire.short_path(os.path.join(sockets, "attach.sock")) as path:
                 sock.connect(path)
-        except OSError as error:
+            return cls(sock, stdin=stdin, output=output)
+        except OSError as error:  # nobody there, or it ended while we knocked
             sock.close()
             name = os.path.basename(sockets)[:12]
             raise Conflict(f"container {name} is not running", remedy="`labrt start` starts it") from error
-        return cls(sock, stdin=stdin, output=output)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for poll and select: readable means that `receive` will not wait."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 
@@ -22,6 +23,7 @@ from labrt.errors import (
 )
 from labrt.linux import capabilities, cgroups, namespaces, process, procfs
 from labrt.runtime import launcher, log, wire
+from labrt.runtime.attachment import Attachment
 
 pytestmark = pytest.mark.root
 
@@ -403,3 +405,20 @@ def test_a_frame_that_is_too_long_is_no_frame():
 
 def test_process_exit_shows_itself():
     assert str(process.Exit(137, 9)) == "killed by SIGKILL"
+
+
+def test_to_attach_to_one_that_ends_just_then_is_a_conflict(tmp_path):
+    # Its monitor hangs up between our connect and our first word: it has ended, and that is what is said.
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "attach.sock"))
+    listener.listen()
+    original = wire.control
+
+    def hang_up_first(**message):
+        listener.accept()[0].close()
+        return original(**message)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Conflict, match="is not running"):
+        patch.setattr(wire, "control", hang_up_first)
+        Attachment.connect(str(tmp_path))
+    listener.close()
