@@ -204,7 +204,8 @@ def test_it_waits_for_another_setup() -> None:
 def test_machines_are_set_up_by_it_alone(caller: str) -> None:
     text = (PROJECT / caller).read_text()
     assert "sh labrt/setup.sh" in text or "sh /vagrant/labrt/setup.sh" in text
-    assert not re.findall(r"apt(?:-get)? install\b|pip3? install\b|-m venv", text)
+    # The classroom's mirror is another machine, on which there is no labrt.
+    assert not re.findall(r"apt(?:-get)? install\b(?! docker-registry\n)|pip3? install\b|-m venv", text)
 
 
 def test_the_readme_gives_the_commands_that_there_are() -> None:
