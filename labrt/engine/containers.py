@@ -333,9 +333,13 @@ class Containers:
 
         Raises Conflict when the name is taken, and whatever pulling and unpacking raise.
         """
+        images = Images(self.where)
+        with images.layout.lease():  # until the container stands on its layers, nobody takes them away as unused
+            return self._create(images, wanted, on_event)
+
+    def _create(self, images: Images, wanted: Options, on_event: Listener | None) -> Container:
         from labrt.image.platform import Platform
 
-        images = Images(self.where)
         platform = Platform.parse(wanted.platform) if wanted.platform else None
         image = images.get(wanted.image, platform=platform, policy=wanted.pull, on_event=on_event)
         chain_ids = images.unpack(image, on_event=on_event)

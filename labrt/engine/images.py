@@ -158,13 +158,15 @@ class Images:
     def remove(self, text: str, *, force: bool = False) -> list[str]:
         """Take an image's name away, and with its last name its blobs and layers. Returns lines that say what went.
 
-        Raises Conflict while a container is made from it, unless `force`; then its layers stay for that container.
+        Raises Conflict while a container is made from it, unless `force`; then its layers, manifest and config stay for
+        that container.
         """
         from labrt.engine.containers import Containers
 
         image = self.find(text)
         names = [name for name in self.layout.references() if self.layout.image(name).id == image.id]
-        users = [container for container in Containers(self.where).list(all=True) if container.image_id == image.id]
+        containers = Containers(self.where).list(all=True)
+        users = [container for container in containers if container.image_id == image.id]
         if users and len(names) == 1 and not force:
             remedy = f"`labrt rm {users[0].name}` first, or `labrt rmi -f`"
             raise Conflict(f"{image.reference.familiar} is used by container {users[0].name}", remedy=remedy)
@@ -173,8 +175,9 @@ class Images:
         if len(names) == 1:
             told.append(f"Deleted: {image.id}")
             told += [f"Deleted: {chain}" for chain in self._remove_layers(image)]
+        nameless = {container.image_id for container in containers} - {other.id for other in self.all()}
         with contextlib.suppress(Conflict):  # somebody is pulling: what nobody names goes next time
-            self.layout.collect()
+            self.layout.collect(self.layout.manifests_of(nameless) if nameless else ())
         return told
 
     def _remove_layers(self, image: Image) -> list[Digest]:

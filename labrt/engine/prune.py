@@ -21,12 +21,10 @@ from labrt import paths
 from labrt.engine.containers import Container, Containers
 from labrt.engine.images import Images
 from labrt.engine.views import PREFIX
-from labrt.errors import Conflict, DigestMismatch, InvalidManifest, NotFound
+from labrt.errors import Conflict, NotFound
 from labrt.image.digest import Digest
-from labrt.image.fields import LIMIT
 from labrt.image.image import human
 from labrt.image.layout import Layout
-from labrt.image.manifest import Manifest, parse
 
 _FRESH = 60  # seconds in which a container that was created and never started may still be about to be
 
@@ -117,7 +115,7 @@ def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
         _prune_layers(images, gone)
         sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
         gone.freed += _partial(images.layout).size
-        gone.blobs = images.layout.sweep(_manifests_of(images.layout, users), partial=True)
+        gone.blobs = images.layout.sweep(images.layout.manifests_of(users), partial=True)
         gone.freed += sum(sizes.get(digest, 0) for digest in gone.blobs)
     return gone
 
@@ -166,23 +164,6 @@ def _prune_layers(images: Images, gone: Pruned) -> None:
 def _named(images: Images) -> set[Digest]:
     """Return the chain ids of images that have a name. Of an index, those of this machine's image."""
     return {chain for image in images.all() for chain in image.config.chain_ids}
-
-
-def _manifests_of(layout: Layout, ids: set[Digest]) -> list[Digest]:
-    """Return the manifests of these images (by config), whether they have a name or not."""
-    found = []
-    for digest in layout.blobs():
-        with contextlib.suppress(NotFound, InvalidManifest, DigestMismatch):
-            if _size(layout.blob_path(digest)) <= LIMIT and _begins_as_json(layout, digest):
-                document = parse(layout.read(digest))
-                if isinstance(document, Manifest) and document.config.digest in ids:
-                    found.append(digest)
-    return found
-
-
-def _begins_as_json(layout: Layout, digest: Digest) -> bool:
-    with layout.open(digest) as file:
-        return file.read(64).lstrip().startswith(b"{")
 
 
 def _of(images: Images, what: Digest | str) -> int:

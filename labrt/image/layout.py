@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, InvalidReference, NotFound
@@ -193,6 +193,21 @@ class Layout:
             for name in os.listdir(self.ingest):
                 os.unlink(os.path.join(self.ingest, name))
         return removed
+
+    def manifests_of(self, ids: Collection[Digest]) -> list[Digest]:
+        """Return the manifests of these images (an id is a config's digest), whether they have a name or not."""
+        found = []
+        for digest in self.blobs():
+            with contextlib.suppress(NotFound, InvalidManifest, DigestMismatch):
+                if self._may_be_a_document(digest):
+                    document = parse(self.read(digest))
+                    if isinstance(document, Manifest) and document.config.digest in ids:
+                        found.append(digest)
+        return found
+
+    def _may_be_a_document(self, digest: Digest) -> bool:
+        with self.open(digest) as file:
+            return os.fstat(file.fileno()).st_size <= LIMIT and file.read(64).lstrip().startswith(b"{")
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ def copy_tree(source: str, target: str) -> None:
         _Copy(here).directory(there, here, "")
     except OSError as error:
         code = error.errno or errno.EIO
-        remedy = "make room: labrt system prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+        remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
         raise kernel_error(f"copying {source} to {target}", code, remedy=remedy) from error
     finally:
         os.close(there)

@@ -220,7 +220,7 @@ def _explained(what: str) -> Iterator[None]:
         if isinstance(error, LabrtError):
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room: labrt system prune, or a larger disk" if full else ""
+        remedy = "make room: labrt prune, or a larger disk" if full else ""
         raise kernel_error(what, error.errno or errno.EIO, remedy=remedy) from error
 
 

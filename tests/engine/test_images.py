@@ -10,7 +10,7 @@ import pytest
 import labrt
 from labrt.engine import embedded
 from labrt.engine.images import EmbeddedUsed, Images, Unpacked
-from labrt.errors import ImageNotFound, InvalidInput, NotFound, Unreachable
+from labrt.errors import Conflict, ImageNotFound, InvalidInput, NotFound, Unreachable
 from labrt.registry.client import Client
 
 
@@ -88,6 +88,44 @@ def test_found_by_name_and_by_id_and_removed_with_its_layers(offline):
     assert images.layout.blobs() == []
     with pytest.raises(ImageNotFound):
         images.remove("busybox")
+
+
+def test_removed_by_force_it_leaves_its_container_what_that_was_made_from(offline):
+    from labrt.engine.containers import Containers
+    from labrt.engine.options import Options
+
+    embedded.ensure()
+    images, containers = Images(), Containers()
+    image = images.pull("busybox")
+    container = containers.create(Options("busybox", ("true",)))
+    with pytest.raises(Conflict, match="is used by container"):
+        images.remove("busybox")
+    images.remove("busybox", force=True)
+    assert images.all() == []
+    assert set(images.layout.blobs()) >= {image.id, image.manifest.digest}
+    container.remove()
+    images.layout.collect()
+    assert images.layout.blobs() == []
+
+
+def test_nobody_collects_while_a_container_is_being_created(offline, monkeypatch):
+    from labrt.engine.containers import Containers
+    from labrt.engine.options import Options
+
+    embedded.ensure()
+    images = Images()
+    images.pull("busybox")
+    driver = type(images.driver)
+    real = driver.prepare
+
+    def prepare(self, *args, **how):
+        with pytest.raises(Conflict):
+            images.layout.collect()
+        return real(self, *args, **how)
+
+    monkeypatch.setattr(driver, "prepare", prepare)
+    Containers().create(Options("busybox", ("true",))).remove()
+    images.layout.collect()
 
 
 def test_two_names_share_what_the_last_one_takes_along(offline):
