@@ -172,6 +172,16 @@ def test_cgroups_without_memory_are_a_warning(machine: Machine) -> None:
     assert seen.status == "warn" and seen.saw == "unified: cpu, pids; without memory"
 
 
+def test_controllers_that_are_not_delegated_are_named_with_what_hands_them_on(machine: Machine) -> None:
+    machine.cgroups(UNIFIED, "0::/user.slice\n", "cpuset cpu io memory pids").status(uid=1000)
+    machine.write("/sys/fs/cgroup/user.slice/cgroup.controllers", "memory pids\n")
+    seen = kernel.cgroups(machine.host)
+    assert seen.status == "warn" and seen.saw.endswith("not delegated to you: cpu")
+    assert "Delegate=" in seen.remedy
+    machine.write("/sys/fs/cgroup/user.slice/cgroup.controllers", "cpu memory pids\n")
+    assert kernel.cgroups(machine.host).status == "ok"
+
+
 def test_no_cgroups_at_all_fail(machine: Machine) -> None:
     assert kernel.cgroups(machine.host).status == "fail"
     assert kernel.cgroups(machine.cgroups("", "0::/\n").host).saw == "no control groups are mounted"

@@ -5,6 +5,7 @@ Elsewhere these skip, with the reason: they say what the guest is, so a guest th
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,7 +73,7 @@ def test_memory_max_kills() -> None:
 def test_cpu_max_throttles() -> None:
     made = labrt("run", "-d", "--cpus", "0.2", "busybox", "sh", "-c", "while :; do :; done").stdout.strip()
     try:
-        pid = labrt("inspect", "--format", "{{.State.Pid}}", made).stdout.strip()
+        pid = json.loads(labrt("inspect", made).stdout)[0]["State"]["Pid"]
         here = Path("/sys/fs/cgroup") / Path(f"/proc/{pid}/cgroup").read_text().strip().split("::/")[1]
         assert (here / "cpu.max").read_text() == "20000 100000\n"
         while int(dict(line.split() for line in (here / "cpu.stat").read_text().splitlines())["nr_throttled"]) < 3:

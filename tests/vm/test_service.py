@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import stat
@@ -98,6 +99,6 @@ def test_a_container_survives_the_restart_of_the_service(url: str) -> None:
         before = main_pid()
         run("systemctl", "restart", "labrt-lab.service")
         assert main_pid() != before
-        assert run(*labrt.split(), "inspect", "--format", "{{.State.Status}}", "survivor") == "running"
+        assert json.loads(run(*labrt.split(), "inspect", "survivor"))[0]["State"]["Status"] == "running"
     finally:
         run(*labrt.split(), "rm", "-f", "survivor")
