@@ -50,6 +50,7 @@ if [ -n "${LABRT_VM_KEEP:-}" ] && [ ! -e "$LABRT_VM_KEEP/disk.raw" ]; then
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+chmod 755 "$work"  # it is the guest's / that takes this mode over
 mkdir "$work/vagrant"
 git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - 2>/dev/null | tar -x -C "$work/vagrant"
 [ ! -d ../shared/images ] || { mkdir "$work/shared"; cp -r ../shared/images "$work/shared/"; }
