@@ -51,6 +51,7 @@ class Source:
     ) -> None:
         self.size = 0
         self.taken = 0
+        self._holes = 0
         self._limit = limit
         self._hash = hashlib.sha256()
         self._pieces = decompress(stream, progress)
@@ -61,11 +62,19 @@ class Source:
         """The digest of all uncompressed bytes read so far: after `drain`, the layer's diff id."""
         return Digest("sha256", self._hash.hexdigest())
 
+    def count_holes(self, size: int) -> None:
+        """Count that many bytes, which are nowhere but become part of a file, to what is unpacked."""
+        self._holes += size
+        self._check()
+
+    def _check(self) -> None:
+        if self.size + self._holes > self._limit:
+            raise UnsafeLayer(f"the layer unpacks to more than {self._limit} bytes", remedy="raise `limit` if it may")
+
     def _next(self) -> bool:
         piece = next(self._pieces, b"")
         self.size += len(piece)
-        if self.size > self._limit:
-            raise UnsafeLayer(f"the layer unpacks to more than {self._limit} bytes", remedy="raise `limit` if it may")
+        self._check()
         self._hash.update(piece)
         self._piece = memoryview(piece)
         return bool(piece)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Self
 
 from labrt.errors import DigestMismatch, InvalidDigest, InvalidManifest, NotFound, UnsafeLayer
-from labrt.image import files
+from labrt.image import files, sparse
 from labrt.image.compression import Source
 from labrt.image.digest import Digest
 from labrt.image.fields import LIMIT
@@ -83,18 +83,18 @@ class Spool:
         elif entry.kind == "file":
             if name in self._files:
                 raise UnsafeLayer(f"the archive has two files called {name!r:.200}", remedy="do not trust who made it")
-            self._files[name] = self._write(name, entry.size, source)
+            self._files[name] = self._write(name, entry, source)
         else:
             raise UnsafeLayer(f"{name!r:.200} is a {entry.kind}, and archives of images have files and links only")
 
-    def _write(self, name: str, size: int, source: Source) -> Spooled:
+    def _write(self, name: str, entry: Entry, source: Source) -> Spooled:
         path = os.path.join(self.layout.ingest, f"{self._prefix}{self._count}")
         stated = _stated(name)
         hashers = [hashlib.sha256()] if stated is None or stated.algorithm == "sha256" else [
             hashlib.sha256(), hashlib.new(stated.algorithm)]  # fmt: skip
         try:
             with open(path, "xb") as file:
-                for piece in source.pieces(size):
+                for piece in sparse.filled(entry, source):
                     file.write(piece)
                     for hasher in hashers:
                         hasher.update(piece)
@@ -106,7 +106,7 @@ class Spool:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             raise
-        return Spooled(path, stated or Digest("sha256", hashers[0].hexdigest()), size)
+        return Spooled(path, stated or Digest("sha256", hashers[0].hexdigest()), entry.size)
 
     def keep(self, data: bytes) -> Spooled:
         """Keep a document that is made here, not read from the archive, beside its files."""

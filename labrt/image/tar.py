@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from labrt.errors import UnsafeLayer
+from labrt.image import sparse
 from labrt.image.compression import Source
+from labrt.image.tar_numbers import decimal, number
 
 BLOCK = 512
 _LARGEST_HEADER = 1 << 20  # of a pax header or a GNU long name: more than any path and all attributes of a file
 _KINDS = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink",
-    b"3": "char", b"4": "block", b"5": "directory", b"6": "fifo",
+    b"3": "char", b"4": "block", b"5": "directory", b"6": "fifo", b"S": "file",
 }  # fmt: skip
 XATTR = "SCHILY.xattr."
 _NANOSECONDS = 10**9
@@ -33,7 +35,8 @@ class Entry:
     """One entry. `kind` is file, hardlink, symlink, directory, char, block or fifo; `mode` has permission bits only.
 
     Names are as in the archive, not yet trusted; bytes that are no UTF-8 are there as surrogates, as os.fsdecode makes
-    them. `size` is of a file's content in bytes, `mtime` in nanoseconds since the epoch.
+    them. `size` is of a file's content in bytes, `mtime` in nanoseconds since the epoch. `segments` is None but for a
+    sparse file, of which the archive has only those (offset, length) of its content; see sparse.py.
     """
 
     name: str
@@ -47,6 +50,12 @@ class Entry:
     major: int = 0
     minor: int = 0
     xattrs: dict[str, bytes] = field(default_factory=dict)
+    segments: sparse.Segments | None = None
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of content the archive has."""
+        return self.size if self.segments is None else sparse.stored(self.segments)
 
 
 def entries(source: Source) -> Iterator[Entry]:
@@ -57,7 +66,7 @@ def entries(source: Source) -> Iterator[Entry]:
     everywhere: dict[str, bytes] = {}
     extra: dict[str, bytes] = {}
     while header := _header(source):
-        kind, size = header[156:157], _number(header[124:136], "size")
+        kind, size = header[156:157], number(header[124:136], "size")
         if kind in (b"x", b"g"):
             records = _pax_records(_content(source, size))
             (everywhere if kind == b"g" else extra).update(records)
@@ -65,11 +74,15 @@ def entries(source: Source) -> Iterator[Entry]:
             name = _content(source, size).partition(b"\0")[0]
             extra["path" if kind == b"L" else "linkpath"] = name
         else:
-            entry = _entry(header, {**everywhere, **extra})
+            extra = {**everywhere, **extra}
+            entry = _entry(header, extra)
+            found = sparse.read(header, extra, source)
+            if found is not None:
+                _make_sparse(entry, found)
             extra = {}
             before = source.taken
             yield entry
-            padded = -(-entry.size // BLOCK) * BLOCK
+            padded = -(-entry.stored // BLOCK) * BLOCK
             source.skip(padded - (source.taken - before))
 
 
@@ -80,7 +93,7 @@ def _header(source: Source) -> bytes:
         return b""
     if len(header) < BLOCK:
         raise UnsafeLayer("the layer is cut off in a tar header, or is no tar at all")
-    stated = _number(header[148:156], "checksum")
+    stated = number(header[148:156], "checksum")
     rest = header[:148] + header[156:]
     # The standard sums unsigned bytes; some old programs summed signed ones.
     unsigned = sum(rest) + 8 * 32
@@ -103,8 +116,8 @@ def _content(source: Source, size: int) -> bytes:
 def _entry(header: bytes, extra: dict[str, bytes]) -> Entry:
     kind = _KINDS.get(header[156:157])
     name = extra.get("path") or _name(header)
-    if kind is None or any(key.startswith("GNU.sparse.") for key in extra):
-        what = "a sparse file" if kind or header[156:157] == b"S" else f"of unknown type {header[156:157]!r}"
+    if kind is None:
+        what = f"of unknown type {header[156:157]!r}"
         raise UnsafeLayer(f"{os.fsdecode(name)!r:.200} is {what}, which layers should not have (image-spec, layer.md)")
     if kind == "file" and name.endswith(b"/"):
         kind = "directory"  # as archives of before 1988 say it
@@ -115,16 +128,25 @@ def _entry(header: bytes, extra: dict[str, bytes]) -> Entry:
     return Entry(
         os.fsdecode(name),
         kind,
-        _number(header[100:108], "mode") & 0o7777,
+        number(header[100:108], "mode") & 0o7777,
         _id(extra, "uid", header[108:116]),
         _id(extra, "gid", header[116:124]),
-        (_decimal(extra, "size") if extra.get("size") else _number(header[124:136], "size")) if kind == "file" else 0,
+        _size(header, extra) if kind == "file" else 0,
         _mtime(extra, header[136:148]),
         os.fsdecode(linkname),
-        _number(header[329:337], "major") if device else 0,
-        _number(header[337:345], "minor") if device else 0,
+        number(header[329:337], "major") if device else 0,
+        number(header[337:345], "minor") if device else 0,
         {key[len(XATTR) :]: value for key, value in extra.items() if key.startswith(XATTR)} if extra else {},
     )
+
+
+def _make_sparse(entry: Entry, found: sparse.Sparse) -> None:
+    """Turn what the header says of a sparse file into what is true of it."""
+    in_archive, entry.size, entry.segments = entry.size, found.size, found.segments
+    if found.name:
+        entry.name = os.fsdecode(found.name)
+    if entry.kind != "file" or b"\0" in found.name or in_archive != found.ahead + entry.stored:
+        raise UnsafeLayer(f"{entry.name!r:.200}: a sparse file's header and its map are at odds")
 
 
 def _name(header: bytes) -> bytes:
@@ -136,40 +158,21 @@ def _name(header: bytes) -> bytes:
     return name
 
 
-def _number(raw: bytes, what: str) -> int:
-    """Read a number field: octal digits, or with the top bit set 255 bits in two's complement (GNU's base-256)."""
-    if raw[0] & 0x80:
-        value = int.from_bytes(raw, "big") & ~(0x80 << 8 * (len(raw) - 1))
-        if raw[0] & 0x40:
-            value -= 1 << (8 * len(raw) - 1)
-    else:
-        digits = raw.partition(b"\0")[0].strip()
-        try:
-            value = int(digits, 8) if digits else 0
-        except ValueError:
-            raise UnsafeLayer(f"a tar header's {what} is {digits!r}, which is no octal number") from None
-    if value < 0 and what != "mtime":
-        raise UnsafeLayer(f"a tar header's {what} is negative")
-    return value
+def _size(header: bytes, extra: dict[str, bytes]) -> int:
+    return decimal(extra["size"], "size") if extra.get("size") else number(header[124:136], "size")
 
 
 def _id(extra: dict[str, bytes], key: str, raw: bytes) -> int:
-    value = _decimal(extra, key) if extra.get(key) else _number(raw, key)
+    value = decimal(extra[key], key) if extra.get(key) else number(raw, key)
     if value > 0xFFFF_FFFE:  # the kernel's (uid_t)-1 means "leave as it is"
         raise UnsafeLayer(f"a {key} of {value} is out of range")
     return value
 
 
-def _decimal(extra: dict[str, bytes], key: str) -> int:
-    if not extra[key].isdigit() or len(extra[key]) > 19:
-        raise UnsafeLayer(f"a pax header's {key} is {extra[key][:40]!r}, which is no number")
-    return int(extra[key])
-
-
 def _mtime(extra: dict[str, bytes], raw: bytes) -> int:
     """Return nanoseconds. Times that no file system can have become the epoch, as Go's archive/tar does it."""
     if not extra.get("mtime"):
-        value = _number(raw, "mtime") * _NANOSECONDS
+        value = number(raw, "mtime") * _NANOSECONDS
     else:
         whole, _, fraction = extra["mtime"].partition(b".")
         sign, digits = (-1, whole[1:]) if whole.startswith(b"-") else (1, whole)
@@ -182,16 +185,22 @@ def _mtime(extra: dict[str, bytes], raw: bytes) -> int:
 def _pax_records(data: bytes) -> dict[str, bytes]:
     """Read records of the form `<length of all of it> <key>=<value>` and a line feed. See tar(5)."""
     records: dict[str, bytes] = {}
-    while data:
-        digits, blank, _ = data.partition(b" ")
-        length = int(digits) if blank and digits.isdigit() and len(digits) < 10 else 0
-        record = data[len(digits) + 1 : length]
+    repeated: list[tuple[str, bytes]] = []
+    at = 0
+    while at < len(data):
+        digits = data[at : at + 10].partition(b" ")[0]
+        length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
+        record = data[at + len(digits) + 1 : at + length]
         key, equals, value = record.partition(b"=")
-        if length > len(data) or not equals or not key or not record.endswith(b"\n"):
+        if at + length > len(data) or not equals or not key or not record.endswith(b"\n"):
             raise UnsafeLayer("a pax header's records are broken")
-        records[key.decode("utf-8", "surrogateescape")] = value[:-1]
-        data = data[length:]
-    return records
+        name = key.decode("utf-8", "surrogateescape")
+        if name in sparse.REPEATED:
+            repeated.append((name, value[:-1]))
+        else:
+            records[name] = value[:-1]
+        at += length
+    return {**records, sparse.MAP: sparse.join(repeated)} if repeated else records
 
 
 def is_kept(key: str) -> bool:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Sequence
 
 from labrt.errors import UnsafeLayer
-from labrt.image import lower, whiteouts
+from labrt.image import lower, sparse, whiteouts
 from labrt.image.compression import Source
 from labrt.image.tar import Entry, is_kept
 from labrt.image.tree import Tree
@@ -183,9 +183,12 @@ class Unpacker:
             self._vacate(above, name, self._path(name))
             fd = os.open(name, flags, 0o600, dir_fd=above)
         try:
-            for piece in source.pieces(entry.size):
+            for offset, piece in sparse.pieces(entry, source):
                 while piece:
-                    piece = piece[os.write(fd, piece) :]
+                    written = os.pwrite(fd, piece, offset)
+                    offset, piece = offset + written, piece[written:]
+            if entry.segments is not None:
+                os.truncate(fd, entry.size)  # a hole at the end is no data, but length
             if self.as_root:
                 os.chown(fd, entry.uid, entry.gid)
             os.chmod(fd, entry.mode)  # after chown, which takes the set-user-ID bit and capabilities away
