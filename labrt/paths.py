@@ -35,6 +35,11 @@ class Paths(NamedTuple):
         return os.path.join(self.state, "containers")
 
     @property
+    def volumes(self) -> str:
+        """One directory per volume, named as it is: `volumes/NAME/_data` is what containers see."""
+        return os.path.join(self.state, "volumes")
+
+    @property
     def cache(self) -> str:
         """What can be made again: compiled seccomp filters, the embedded default image."""
         return os.path.join(self.state, "cache")

@@ -48,6 +48,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "start": "Start containers that do not run",
         "stop": "Ask containers to end, and end those that do not",
         "tag": "Give an image one more name",
+        "volume": "Make, show and remove volumes",
         "wait": "Wait for containers to end and print their exit codes",
     },
     "Lab Commands": {

@@ -13,12 +13,13 @@ one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from labrt import paths
@@ -263,13 +264,21 @@ class Container:
             return False
         return bool(state.pid and state.alive)
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end."""
-        self.record()
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end.
+
+        With `volumes` its anonymous volumes go, too; always when it was created to be removed at its end.
+        """
+        record = self.record()
         with contextlib.suppress(ContainerNotFound):
             self.runtime.delete(force=force)
         Images(self.where).driver.remove(self.id)
         _discard(self.id, self.where)
+        uses = record.get("volumes")
+        if uses and (volumes or record["options"]["remove"]):
+            from labrt.engine.volumes import Volumes
+
+            Volumes(self.where).release(uses)
 
     def __repr__(self) -> str:
         with contextlib.suppress(ContainerNotFound):
@@ -353,13 +362,36 @@ class Containers:
             "options": {"interactive": wanted.interactive, "tty": wanted.tty, "remove": wanted.remove,
                         "network": wanted.network},
         }  # fmt: skip
+        named = [mount for mount in config["mounts"] if mount["type"] == "bind" and not mount["source"].startswith("/")]
+        if not named:
+            return self._build(container, images, chain_ids, config, record)
+        from labrt.engine.volumes import Volumes
+
+        volumes = Volumes(self.where)
+        with volumes.provided(named) as uses:
+            fill = functools.partial(volumes.fill, container, uses)
+            return self._build(container, images, chain_ids, config, {**record, "volumes": uses}, fill)
+
+    def _build(
+        self,
+        container: Container,
+        images: Images,
+        chain_ids: Sequence[Digest],
+        config: dict[str, Any],
+        record: dict[str, Any],
+        fill: Callable[[], None] | None = None,
+    ) -> Container:
+        """Make its directory and its root, `fill` its volumes from that, and let it exist. All or nothing."""
+        id, directory, durable = container.id, container.runtime.directory, not record["options"]["remove"]
         ledger.record("container", id, directory=self.where.ledger)
         try:
             os.makedirs(os.path.join(directory, "rootfs"), 0o700)
-            images.driver.prepare(id, chain_ids, durable=not wanted.remove)
+            images.driver.prepare(id, chain_ids, durable=durable)
+            if fill is not None:
+                fill()
             options.write_etc(directory, config["hostname"])
             raw = json.dumps(config).encode()
-            files.replace(os.path.join(directory, "config.json"), raw, durable=not wanted.remove)
+            files.replace(os.path.join(directory, "config.json"), raw, durable=durable)
             self._register(directory, record)
         except BaseException:
             images.driver.remove(id)

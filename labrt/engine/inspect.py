@@ -15,6 +15,7 @@ def container_to_json(container: Container) -> dict[str, Any]:
     record, state, config = container.record(), container.state, container.runtime.config()
     process = config["process"]
     resources = config["linux"]["resources"]
+    volumes = {use["destination"]: use["name"] for use in record.get("volumes", ())}
     return {
         "Id": container.id,
         "Created": rfc3339(record["created"]),
@@ -43,7 +44,9 @@ def container_to_json(container: Container) -> dict[str, Any]:
             "ReadonlyRootfs": config["root"]["readonly"],
         },
         "Mounts": [
-            {"Type": "bind", "Source": mount["source"], "Destination": mount["destination"],
+            {**({"Type": "volume", "Name": volumes[mount["destination"]]} if mount["destination"] in volumes
+                else {"Type": "bind"}),
+             "Source": mount["source"], "Destination": mount["destination"],
              "RW": not {"ro", "rro"} & set(mount["options"])}
             for mount in config["mounts"] if mount["type"] == "bind"
         ],

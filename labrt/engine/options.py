@@ -37,7 +37,7 @@ class Options:
     workdir: str | None = None
     user: str | None = None  # name or uid, then perhaps ":" and a group
     hostname: str | None = None
-    volumes: Sequence[str] = ()  # "/host:/container[:ro]"
+    volumes: Sequence[str] = ()  # "/host:/container[:ro]", "NAME:/container[:ro]", "/container" for an anonymous one
     read_only: bool = False
     memory: int | str | None = None  # bytes, or "64m"
     memory_swap: int | str | None = None  # memory and swap together; None and 0: twice the memory; -1: no limit
@@ -87,7 +87,10 @@ class Options:
 
 
 def to_config(options: Options, image: ImageConfig, id: str, directory: str) -> dict[str, Any]:
-    """Make the config.json. `directory` holds (or will hold) the container's own hostname, hosts and resolv.conf."""
+    """Make the config.json. `directory` holds (or will hold) the container's own hostname, hosts and resolv.conf.
+
+    A volume's mount has the volume's name as its source, an anonymous one's "": see volumes.Volumes.provided.
+    """
     hostname = options.hostname or (socket.gethostname() if options.network == "host" else id[:12])
     cwd = options.workdir or image.working_dir or "/"
     args = image.command(options.command, options.entrypoint_words)
@@ -173,18 +176,20 @@ def _resources(options: Options) -> dict[str, Any]:
 
 
 def _volume(text: str) -> Mount:
-    """Read `-v SRC:DST[:ro]`. A source that is not there is made, as a directory: Docker's way."""
+    """Read `-v SRC:DST[:ro]`. A source on the host that is not there is made, as a directory: Docker's way."""
     parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts):
-        raise InvalidInput(f"--volume {text!r}: not understood", remedy="/on/host:/in/container[:ro]")
+    if len(parts) > 3 or not all(parts):
+        raise InvalidInput(f"--volume {text!r}: not understood", remedy="/on/host:/in/container[:ro], or NAME:/there")
+    parts = parts if len(parts) > 1 else ["", *parts]  # the place alone: an anonymous volume
     source, destination, words = parts[0], parts[1], parts[2].split(",") if len(parts) == 3 else []
-    if not source.startswith("/"):
+    is_volume = not source or _NAME.fullmatch(source) is not None
+    if not is_volume and not source.startswith("/"):
         raise InvalidInput(f"--volume {text}: {source!r} is not absolute", remedy='write "$PWD/…" for one from here')
     if not destination.startswith("/") or os.path.normpath(destination) == "/":
         raise InvalidInput(f"--volume {text}: {destination!r} cannot be mounted on", remedy="an absolute path, not /")
     unknown = set(words) - {"ro", "rw", "z", "Z"}
     if unknown:
         raise InvalidInput(f"--volume {text}: no mode is called {sorted(unknown)[0]!r}", remedy="ro or rw")
-    if not os.path.lexists(source):
+    if not is_volume and not os.path.lexists(source):
         os.makedirs(source, 0o755)
     return Mount(destination, "bind", source, ("rbind", "rprivate", *(("rro",) if "ro" in words else ())))

@@ -14,7 +14,7 @@ def command(everything: bool, force: bool) -> int:
     """Take down everything that labrt made and that is still there.
 
     Containers with what they wrote, their processes, cgroups and mounts: all that is in labrt's ledger, also after a
-    crash. Images stay, unless --all. Asks first when containers run and somebody is there to answer.
+    crash. Images stay, unless --all; volumes stay. Asks first when containers run and somebody is there to answer.
 
     \b
     Examples:

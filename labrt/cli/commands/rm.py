@@ -9,8 +9,9 @@ from labrt.cli import parameters
 
 @click.command
 @click.option("-f", "--force", is_flag=True, help="Kill it first if it runs")
+@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes, too")
 @parameters.containers_argument()
-def command(force: bool, names: tuple[str, ...]) -> int:
+def command(force: bool, volumes: bool, names: tuple[str, ...]) -> int:
     """Remove containers.
 
     \b
@@ -18,4 +19,4 @@ def command(force: bool, names: tuple[str, ...]) -> int:
       labrt rm nap
       labrt rm -f $(labrt ps -aq)
     """  # noqa: D301
-    return parameters.each(names, lambda name: parameters.get(name).remove(force=force))
+    return parameters.each(names, lambda name: parameters.get(name).remove(force=force, volumes=volumes))

@@ -45,7 +45,8 @@ def container_options(command: F) -> F:
                          help="When to fetch the image"),
             click.option("--read-only", is_flag=True, help="Let it change nothing but its volumes"),
             click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended"),
-            click.option("-v", "--volume", metavar="SRC:DST[:ro]", multiple=True, help="Show it a path of the host"),
+            click.option("-v", "--volume", metavar="SRC:DST[:ro]", multiple=True,
+                         help="Show it a path of the host, or a volume by its name"),
             click.argument("image", metavar="IMAGE", shell_complete=parameters.image_names),
             parameters.command_argument(),
         )
@@ -78,6 +79,7 @@ def command(detach: bool, **how: Any) -> int:
       echo hello | labrt run --rm -i busybox tr a-z A-Z
       labrt run -d --name nap -m 64m --cpus .5 busybox sleep 1000
       labrt run --rm -v "$PWD:/here:ro" -w /here busybox ls
+      labrt run --rm -v data:/data busybox touch /data/stays
       labrt run --rm --network host busybox ip addr
     """  # noqa: D301
     if detach:
