@@ -48,11 +48,18 @@ def _bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tu
     size = request.get("console_size")
     from_scout, scouts = wire.pair()
     from_program, programs = wire.pair()
-    scout, _ = syscalls.clone3(0, exit_signal=signal.SIGCHLD)
+    # Born in its v2 cgroup, from outside: a clone from within the container's cgroup namespace could not name it.
+    cgroup = cgroups.load(request["cgroup"], parent="/") if request["cgroup"] else None
+    into = cgroup.open_fd() if cgroup else None
+    scout, _ = syscalls.clone3(0, exit_signal=signal.SIGCHLD, cgroup=into)
+    if into is not None:
+        os.close(into)
     if scout == 0:
         try:
             from_scout.close()
             from_program.close()
+            if cgroup:
+                cgroup.enter(cloned=into is not None)
             _scout(request, prepared, pidfd, stdio, tuple(size) if size else None, scouts, programs)
         except BaseException as error:
             wire.send(scouts, {"error": wire.error_to_json(error)})
@@ -85,11 +92,6 @@ def _scout(
 ) -> None:
     """Enter the container and make the program there."""
     syscalls.prctl(program.PR_SET_DUMPABLE, 0)
-    into = None
-    if request["cgroup"]:
-        cgroup = cgroups.load(request["cgroup"], parent="/")
-        into = cgroup.open_fd()
-        cgroup.enter(cloned=into is not None)  # the program is born here; to a v2 tree the clone takes it
     different = CLONE(0)
     ours, theirs = namespaces.of("self"), namespaces.of(request["pid"])
     if process.wait_for(pidfd, 0):
@@ -98,7 +100,7 @@ def _scout(
         different |= namespaces.KINDS[kind][0]
     init.seal_imports()
     syscalls.setns(pidfd, different)
-    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0, cgroup=into)  # how its end is told is inherited from us
+    pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:
         try:
             _become(prepared, programs, stdio, size)
