@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,9 @@ def to_config(options: Options, image: ImageConfig, id: str, directory: str) -> 
     linux["cgroupsPath"] = f"/labrt/{id}"
     linux["resources"] |= _resources(options)
     volumes = [_volume(text) for text in options.volumes]
-    taken = {mount.destination for mount in volumes}
+    taken = {os.path.normpath(mount.destination) for mount in volumes}
+    volumes += _image_volumes(image, taken)
+    volumes.sort(key=lambda mount: os.path.normpath(mount.destination).count("/"))  # or /a would hide /a/b
     own = (Mount(f"/etc/{name}", "bind", os.path.join(directory, name), ("rbind", "rprivate")) for name in ETC)
     binds = [*(mount for mount in own if mount.destination not in taken), *volumes]
     config["mounts"] += [mount.to_json() for mount in binds]
@@ -193,3 +195,16 @@ def _volume(text: str) -> Mount:
     if not is_volume and not os.path.lexists(source):
         os.makedirs(source, 0o755)
     return Mount(destination, "bind", source, ("rbind", "rprivate", *(("rro",) if "ro" in words else ())))
+
+
+def _image_volumes(image: ImageConfig, taken: Collection[str]) -> list[Mount]:
+    """Return an anonymous volume for each VOLUME of the image, but where the user has put something."""
+    places = []
+    for text in image.volumes:
+        place = os.path.normpath("/" + text.lstrip("/"))
+        if "\0" in place or place.split("/")[1] in ("", "proc", "sys"):
+            remedy = "whoever made this image knows why; do not trust it"
+            raise InvalidInput(f"the image wants a volume at {text!r:.100}, where none can be", remedy=remedy)
+        if place not in taken:
+            places.append(place)
+    return [Mount(place, "bind", "", ("rbind", "rprivate")) for place in dict.fromkeys(places)]

@@ -4,9 +4,9 @@
     volumes.create("data"); volumes.get("data").path; volumes.list(); volumes.remove("data"); volumes.prune()
 
 A volume is a directory, /var/lib/labrt/volumes/NAME: `_data` is what containers see, volume.json says since when it is
-there and whether it is anonymous: made for one container, with 64 hex digits for a name, and removed with it by `rm -v`
-and at the end of `run --rm`. An empty volume gets what the image has at its place, when the container is made. Volumes
-are data: `reset` and `prune` leave them alone, and only this module removes them.
+there and whether it is anonymous: made for one container (-v /path, or its image's VOLUME), with 64 hex digits for a
+name, and removed with it by `rm -v` and at the end of `run --rm`. An empty volume gets what the image has at its place,
+when the container is made. Volumes are data: `reset` and `prune` leave them alone, only this module removes them.
 """
 
 from __future__ import annotations

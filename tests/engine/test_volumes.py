@@ -133,6 +133,32 @@ def test_an_anonymous_volume_goes_with_its_container(house):
     assert names() == ["named"]
 
 
+def test_an_images_volume_becomes_an_anonymous_one(house):
+    image = image_with(
+        ("srv", dict(DIRECTORY)), ("srv/file", {"data": b"one"}),
+        config={"Volumes": {"/srv": {}, "/srv/deep/er": {}, "srv/": {}, "/named": {}}},
+    )  # fmt: skip
+    container = make("sh", "-c", "cat /srv/file; touch /srv/deep/er/x /named/y", image=image, volumes=["mine:/named/"])
+    assert {use["destination"]: use["anonymous"] for use in container.record()["volumes"]} == {
+        "/srv": True, "/srv/deep/er": True, "/named/": False,
+    }  # fmt: skip
+    assert container.run_to_end().stdout == "one"
+    found = {use["destination"]: os.listdir(Volumes().get(use["name"]).path) for use in container.record()["volumes"]}
+    assert sorted(found.pop("/srv")) == ["deep", "file"]
+    assert found == {"/srv/deep/er": ["x"], "/named/": ["y"]}
+    container.remove(volumes=True)
+    assert names() == ["mine"]
+    assert run("cat", "/srv/file", image=image).stdout == "one" and names() == ["mine"]
+
+
+@pytest.mark.parametrize("place", ["/", "", "/proc", "/x/../proc/sys", "//sys/fs", "../..", "/a\0b"])
+def test_an_images_volume_where_none_can_be(house, place):
+    image = image_with(config={"Volumes": {place: {}}})
+    with pytest.raises(InvalidInput, match="the image wants a volume"):
+        make("true", image=image)
+    assert names() == [] and Containers().list(all=True) == []
+
+
 def test_a_volume_in_use_stays(house):
     container = make("true", name="holder", volumes=["kept:/data"])
     with pytest.raises(Conflict, match="in use by container holder"):
