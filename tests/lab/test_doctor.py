@@ -23,7 +23,7 @@ import labrt
 from labrt import errors, paths
 from labrt.engine import embedded
 from labrt.lab import doctor as package
-from labrt.lab.doctor import Check, Host, Report, kernel, surroundings
+from labrt.lab.doctor import Check, Host, Report, control_groups, kernel, surroundings
 from labrt.linux import ledger, procfs
 
 ALL = "000001ffffffffff"
@@ -97,11 +97,11 @@ def centos7(machine: Machine) -> Host:
 
 
 def test_ubuntu_is_well_but_for_rootless(ubuntu: Host) -> None:
-    questions = (kernel.kernel, kernel.user, kernel.namespaces, kernel.seccomp, kernel.cgroups, surroundings.memory)
-    for question in questions:
+    questions = (kernel.kernel, kernel.user, kernel.namespaces, kernel.seccomp, control_groups.cgroups)
+    for question in (*questions, control_groups.swap, surroundings.memory):
         assert question(ubuntu).status == "ok", question(ubuntu)
     assert kernel.kernel(ubuntu).saw == "Linux 6.8.0-48-generic on x86_64"
-    assert kernel.cgroups(ubuntu).saw == "unified: memory, cpu, pids"
+    assert control_groups.cgroups(ubuntu).saw == "unified: memory, cpu, pids"
     rootless = kernel.user_namespaces(ubuntu)
     assert rootless.status == "warn"
     assert rootless.remedy == "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
@@ -131,7 +131,7 @@ def test_an_old_kernel_fails(centos7: Host) -> None:
     )
     assert "max_user_namespaces" in kernel.user_namespaces(centos7).remedy
     assert kernel.seccomp(centos7).status == "fail"
-    assert kernel.cgroups(centos7).saw == "legacy: memory, cpu, pids"
+    assert control_groups.cgroups(centos7).saw == "legacy: memory, cpu, pids"
 
 
 @pytest.mark.parametrize(
@@ -168,29 +168,30 @@ def test_a_kernel_without_network_namespaces_fails(machine: Machine) -> None:
 
 
 def test_cgroups_without_memory_are_a_warning(machine: Machine) -> None:
-    seen = kernel.cgroups(machine.cgroups(UNIFIED, "0::/\n", "cpuset cpu io pids").host)
+    seen = control_groups.cgroups(machine.cgroups(UNIFIED, "0::/\n", "cpuset cpu io pids").host)
     assert seen.status == "warn" and seen.saw == "unified: cpu, pids; without memory"
 
 
 def test_controllers_that_are_not_delegated_are_named_with_what_hands_them_on(machine: Machine) -> None:
     machine.cgroups(UNIFIED, "0::/user.slice\n", "cpuset cpu io memory pids").status(uid=1000)
     machine.write("/sys/fs/cgroup/user.slice/cgroup.controllers", "memory pids\n")
-    seen = kernel.cgroups(machine.host)
+    machine.write("/sys/fs/cgroup/user.slice/cgroup.procs", "")
+    seen = control_groups.cgroups(machine.host)
     assert seen.status == "warn" and seen.saw.endswith("not delegated to you: cpu")
     assert "Delegate=" in seen.remedy
     machine.write("/sys/fs/cgroup/user.slice/cgroup.controllers", "cpu memory pids\n")
-    assert kernel.cgroups(machine.host).status == "ok"
+    assert control_groups.cgroups(machine.host).status == "ok"
 
 
 def test_no_cgroups_at_all_fail(machine: Machine) -> None:
-    assert kernel.cgroups(machine.host).status == "fail"
-    assert kernel.cgroups(machine.cgroups("", "0::/\n").host).saw == "no control groups are mounted"
+    assert control_groups.cgroups(machine.host).status == "fail"
+    assert control_groups.cgroups(machine.cgroups("", "0::/\n").host).saw == "no control groups are mounted"
 
 
 def test_an_empty_machine_is_examined_too(tmp_path: Path) -> None:
     host = Host(str(tmp_path / "absent"))
-    questions = (kernel.kernel, kernel.user, kernel.namespaces, kernel.user_namespaces, kernel.seccomp, kernel.cgroups)
-    for question in (*questions, surroundings.memory):
+    questions = (kernel.kernel, kernel.user, kernel.namespaces, kernel.user_namespaces, kernel.seccomp)
+    for question in (*questions, control_groups.cgroups, control_groups.swap, surroundings.memory):
         assert question(host).status != "ok" and question(host).remedy
 
 

@@ -7,6 +7,7 @@
 
     report          the values: Check and Report            host            a machine, by its /proc and /sys
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
+    control_groups  controllers, delegation, swap
 
 Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub is asked in a
 thread beside the rest, and waited for at most two seconds. Notebook 00 begins with it.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 
 from labrt import paths
 from labrt.errors import LabrtError
-from labrt.lab.doctor import kernel, surroundings
+from labrt.lab.doctor import control_groups, kernel, surroundings
 from labrt.lab.doctor.host import Host
 from labrt.lab.doctor.report import Check, Report, Status
 from labrt.paths import Paths
@@ -44,10 +45,11 @@ def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = s
         ("user", functools.partial(kernel.user, host)),
         ("namespaces", functools.partial(kernel.namespaces, host)),
         ("rootless", functools.partial(kernel.user_namespaces, host)),
-        ("cgroups", functools.partial(kernel.cgroups, host)),
+        ("cgroups", functools.partial(control_groups.cgroups, host)),
+        ("swap", functools.partial(control_groups.swap, host)),
         ("seccomp", functools.partial(kernel.seccomp, host)),
         ("libseccomp", surroundings.libseccomp),
-        ("overlay", functools.partial(surroundings.overlay, where)),
+        ("overlay", functools.partial(surroundings.overlay, where, host)),
         ("nft", functools.partial(surroundings.program, "nft", "nftables", "networks and published ports")),
         ("disk", functools.partial(surroundings.disk, where)),
         ("memory", functools.partial(surroundings.memory, host)),

@@ -1,20 +1,15 @@
-"""What the doctor asks the kernel: its version, its user, namespaces, seccomp, cgroups.
+"""What the doctor asks the kernel: its version, its user, namespaces, seccomp.
 
-Each check is one function of a Host. See namespaces(7), user_namespaces(7), capabilities(7), seccomp(2), cgroups(7).
+Each check is one function of a Host. See namespaces(7), user_namespaces(7), capabilities(7), seccomp(2).
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import re
-from typing import TYPE_CHECKING
 
 from labrt.lab.doctor.host import Host
 from labrt.lab.doctor.report import Check
-
-if TYPE_CHECKING:
-    from labrt.linux.cgroups.detect import Tree
 
 # clone3 is in 5.3, CLONE_INTO_CGROUP in 5.7; mount_setattr, the youngest call that labrt needs, in 5.12.
 OLDEST = (5, 12)
@@ -114,49 +109,3 @@ def seccomp(host: Host) -> Check:
     if lacks:
         return Check("seccomp", "fail", f"this kernel's seccomp lacks {', '.join(sorted(lacks))}", NEWER)
     return Check("seccomp", "ok", ", ".join(actions))
-
-
-# Root hands controllers on by itself; an ordinary user has those that systemd gives to user@.service, and no others.
-DELEGATE = (
-    r"sudo mkdir -p /etc/systemd/system/user@.service.d && printf '[Service]\nDelegate=cpu cpuset io memory pids\n' | "
-    "sudo tee /etc/systemd/system/user@.service.d/delegate.conf && sudo systemctl daemon-reload  # then log in again"
-)
-
-
-def _withheld(host: Host, tree: Tree) -> list[str]:
-    """Name what an ordinary user's own v2 cgroup was not given; nothing for root."""
-    ids = host.fields("/proc/self/status").get("Uid", "0 0").split()
-    if ids[1] == "0":
-        return []
-    try:
-        with open(f"{tree.directory(tree.own)}/cgroup.controllers") as stream:
-            given = stream.read().split()
-    except OSError:
-        return []
-    return [name for name in ("memory", "cpu", "pids") if name not in given]
-
-
-def cgroups(host: Host) -> Check:
-    """Look which control groups are mounted, whether memory, cpu and pids are among them, and may be written."""
-    from labrt.linux import cgroups as groups
-
-    mount = "sudo mount -t cgroup2 cgroup2 /sys/fs/cgroup"
-    try:
-        found = groups.detect(host.path("/proc/self/mountinfo"), host.path("/proc/self/cgroup"))
-    except OSError:
-        return Check("cgroups", "fail", "this kernel has no control groups", NEWER)
-    trees = {name: found.where(name) for name in ("memory", "cpu", "pids")}
-    saw = f"{found.mode}: {', '.join(name for name, tree in trees.items() if tree) or 'no controllers'}"
-    if found.mode == "none":
-        return Check("cgroups", "fail", "no control groups are mounted", mount)
-    lacks = [name for name, tree in trees.items() if not tree]
-    if lacks:
-        # The kernel was built or booted without them (cgroup_disable=memory): the command line tells which.
-        return Check("cgroups", "warn", f"{saw}; without {', '.join(lacks)}", "cat /proc/cmdline /proc/cgroups")
-    withheld = _withheld(host, found.v2) if found.v2 and not found.v1 else []
-    if withheld:
-        return Check("cgroups", "warn", f"{saw}; not delegated to you: {', '.join(withheld)}", DELEGATE)
-    closed = [tree.mountpoint for tree in trees.values() if tree and not os.access(tree.mountpoint, os.W_OK)]
-    if closed and os.geteuid() == 0:
-        return Check("cgroups", "warn", f"{saw}; {closed[0]} is read-only", f"sudo mount -o remount,rw {closed[0]}")
-    return Check("cgroups", "ok", saw)

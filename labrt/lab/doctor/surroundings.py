@@ -12,6 +12,7 @@ import time
 
 from labrt.image.image import human
 from labrt.lab.doctor.host import Host
+from labrt.lab.doctor.kernel import NEWER
 from labrt.lab.doctor.report import Check
 from labrt.paths import Paths
 
@@ -88,20 +89,24 @@ def docker_hub(url: str = HUB, timeout: float = 1.5) -> Check:
         answer = requests.get(url, timeout=timeout, allow_redirects=False, headers={"User-Agent": "labrt-doctor"})
     except requests.RequestException as error:
         saw = f"{host} not reached ({type(error).__name__}): the embedded default is used instead"
-        return Check(name, "warn", saw, f"curl -sSI {url}")
+        return Check(name, "warn", saw, _reach(url))
     if answer.status_code not in (200, 401):
         saw = f"{host} answers {answer.status_code} {answer.reason}: the embedded default is used instead"
-        return Check(name, "warn", saw, f"curl -sSI {url}")
+        return Check(name, "warn", saw, _reach(url))
     there = email.utils.parsedate_tz(answer.headers.get("Date", ""))
     if there and abs(skew := time.time() - email.utils.mktime_tz(there)) > 300:
         return Check(name, "warn", f"our clock is {skew:+.0f} s from that of {host}", SET_CLOCK)
     return Check(name, "ok", f"{host} answers")
 
 
+def _reach(url: str) -> str:
+    return f"curl -sSI {url} || export LABRT_MIRROR=http://HOST:5000  # HOST: a mirror that is near"
+
+
 def no_answer(url: str = HUB) -> Check:
     """Say that nothing came back in time: a resolver that hangs knows no timeout of ours."""
     saw = f"no answer from {url.split('/')[2]} in time: the embedded default is used instead"
-    return Check("docker hub", "warn", saw, f"curl -sSI {url}")
+    return Check("docker hub", "warn", saw, _reach(url))
 
 
 def libseccomp() -> Check:
@@ -114,15 +119,27 @@ def libseccomp() -> Check:
     return Check("libseccomp", "ok", f"API level {pyseccomp.get_api()}")
 
 
-def overlay(paths: Paths) -> Check:
+def overlay(paths: Paths, host: Host | None = None) -> Check:
     """Look whether labrt's directory can carry overlay mounts; without them each container is a full copy."""
     from labrt.storage.overlay import Overlay
 
+    # In this order: a mount by root makes the kernel load its module, and only then does /proc/filesystems name it.
     reason = Overlay.can_use(paths)
+    host = host or Host()
+    if "overlay" not in (host.read("/proc/filesystems") or "").split():
+        saw = "no overlay in /proc/filesystems: vfs is used, which copies every layer"
+        return Check("overlay", "warn", saw, _load_overlay(host))
     if reason:
         saw = f"{reason}: vfs is used, which copies every layer"
         return Check("overlay", "warn", saw, f"sudo mount -t tmpfs tmpfs {shlex.quote(paths.state)}")
     return Check("overlay", "ok", f"works in {paths.layers}")
+
+
+def _load_overlay(host: Host) -> str:
+    release = host.read("/proc/sys/kernel/osrelease") or ""
+    if "/overlay.ko" in (host.read(f"/lib/modules/{release}/modules.dep") or ""):
+        return "sudo modprobe overlay"
+    return NEWER  # the distribution's own kernel has it
 
 
 def default_image(paths: Paths) -> Check:
