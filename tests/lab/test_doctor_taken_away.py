@@ -221,9 +221,16 @@ def test_user_namespaces_are_really_forbidden(labrt_root: Path) -> None:
 
 
 @pytest.mark.root
-def test_nft_is_really_missing(labrt_root: Path) -> None:
-    hide = "for f in $(which -a nft) /usr/sbin/nft; do [ ! -e $f ] || mount --bind /dev/null $f; done"
-    seen = _doctor_after(hide, labrt_root)["nft"]
+def test_nft_is_really_missing(labrt_root: Path, tmp_path: Path) -> None:
+    stand_in = tmp_path / "bin" / "nft"  # so that there is one to hide on every machine
+    stand_in.parent.mkdir()
+    stand_in.write_text("#!/bin/sh\n")
+    stand_in.chmod(0o755)
+    there = f"export PATH={shlex.quote(str(stand_in.parent))}:$PATH"
+    assert _doctor_after(there, labrt_root)["nft"] == Check("nft", "ok", str(stand_in))
+    places = '$(echo "$PATH" | tr : " ") /usr/sbin /sbin'
+    hide = f"for d in {places}; do [ ! -e $d/nft ] || mount --bind /dev/null $d/nft; done"
+    seen = _doctor_after(f"{there}\n{hide}", labrt_root)["nft"]
     assert seen.status == "warn" and seen.remedy == "sudo apt-get install -y nftables"
 
 
