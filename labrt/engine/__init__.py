@@ -60,7 +60,8 @@ def run(
 
     `options` are those of `docker run`, as Python spells them (options.Options): name, env=["A=1"], workdir, user,
     hostname, volumes=["/srv:/data:ro", "name:/kept"], read_only, memory="64m", memory_swap, cpus=0.5, pids_limit,
-    entrypoint, network="none" or "host", platform, pull="missing", tty, remove=True. `input` goes to the command's standard input.
+    entrypoint, network="none" or "host", platform, pull="missing", tty, remove=True. `input` goes to the command's
+    standard input.
 
     With `detach` it returns a Container that runs; its `remove` is then False unless you say otherwise.
     Raises CommandNotFound and CommandNotExecutable; a command that fails does not raise, it has an `exit_code`.

@@ -105,14 +105,40 @@ def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
 
 
 def _copy_bytes(source: int, target: int) -> None:
+    """Copy a file's content. Holes stay holes: a layer of a few bytes may have gigabytes of them."""
+    found = os.fstat(source)
+    if found.st_blocks * 512 >= found.st_size:
+        _copy_range(source, target, found.st_size)
+        return
+    end = 0
+    while (start := _next_data(source, end)) is not None:
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        os.lseek(source, start, os.SEEK_SET)
+        os.lseek(target, start, os.SEEK_SET)
+        _copy_range(source, target, end - start)
+    os.truncate(target, found.st_size)
+
+
+def _next_data(source: int, offset: int) -> int | None:
     try:
-        while os.copy_file_range(source, target, _CHUNK):
-            continue
+        return os.lseek(source, offset, os.SEEK_DATA)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a hole up to the end, or the end itself
+            return None
+        raise
+
+
+def _copy_range(source: int, target: int, size: int) -> None:
+    """Copy so many bytes (fewer where the file ends before) from where both descriptors stand."""
+    try:
+        while size and (copied := os.copy_file_range(source, target, min(size, _CHUNK))):
+            size -= copied
     except OSError as error:
         if error.errno not in _NO_RANGE:
             raise
         # This file system or kernel cannot: the descriptors stand where it stopped, so go on by hand from there.
-        while data := os.read(source, 1 << 20):
+        while size and (data := os.read(source, min(size, 1 << 20))):
+            size -= len(data)
             view = memoryview(data)
             while view:
                 view = view[os.write(target, view) :]
