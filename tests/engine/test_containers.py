@@ -74,7 +74,7 @@ def test_swap_is_limited_with_memory(house, given, swap):
     container = Containers().create(Options("busybox", ("sleep", "60"), memory="64m", memory_swap=given))
     try:
         container.start()
-        own = cgroups.load(f"/labrt/{container.id}", parent="/")
+        own = cgroups.load(container.state.cgroup, parent="/")  # with systemd in a scope of its own
         if not own.paths.get("memory") or os.path.exists(f"{own.paths['memory']}/memory.memsw.limit_in_bytes"):
             assert own.memory.swap_max == swap
         assert own.memory.max == 64 << 20

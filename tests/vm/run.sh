@@ -53,7 +53,7 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"  # it is the guest's / that takes this mode over
 mkdir "$work/vagrant"
 git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - 2>/dev/null | tar -x -C "$work/vagrant"
-[ ! -d ../shared/images ] || { mkdir "$work/shared"; cp -r ../shared/images "$work/shared/"; }
+[ ! -d ../shared ] || { mkdir "$work/shared"; cp -r ../shared/images ../shared/specs "$work/shared/"; }
 if [ -n "$job" ]; then
     cp "$job" "$work/vagrant/.job"
 else
