@@ -85,7 +85,7 @@ def test_run(cli, command, code):
         ["--name", "x", "busybox"],
         ["-m", "1k", "busybox"],
         ["--platform", "a/b/c/d", "busybox"],
-        ["-v", "relative:/data", "busybox"],
+        ["-v", "./relative:/data", "busybox"],
         ["-e", "=x", "busybox"],
         ["Busybox"],
     ],
