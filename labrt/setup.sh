@@ -216,7 +216,10 @@ write_if_changed() {
 
 remember_mirror() {
     # For who types labrt, with sudo or without, and (by its unit) for JupyterLab. Not given: it stays as it was.
-    [ -n "${LABRT_MIRROR:-}" ] || return 0
+    if [ -z "${LABRT_MIRROR:-}" ]; then
+        [ ! -f /etc/labrt.conf ] || export "$(cat /etc/labrt.conf)"
+        return 0
+    fi
     ! echo "LABRT_MIRROR=$LABRT_MIRROR" | write_if_changed /etc/labrt.conf || stale=1
     echo "export LABRT_MIRROR='$LABRT_MIRROR'" >/etc/profile.d/labrt.sh
     if [ -d /etc/sudoers.d ]; then
@@ -227,10 +230,11 @@ remember_mirror() {
 
 fetch_images() {
     # What the course pulls, so that it works offline afterwards. No hub is no failure: the embedded default is used.
+    # After the service is up: where packets to the hub are dropped, this takes its time at every start of the machine.
     for image in alpine:latest busybox:latest; do
         .venv/bin/labrt images --quiet "$image" 2>/dev/null | grep -q . && continue
-        timeout 90 .venv/bin/labrt pull "$image" >/dev/null 2>&1 && continue
-        say "images are not fetched ($image): no registry is reached in 90 seconds, or its limit is used up"
+        why=$(timeout 90 .venv/bin/labrt pull "$image" 2>&1 >/dev/null) && continue
+        say "$image is not fetched, the embedded busybox serves: ${why:-no registry answers in 90 seconds}"
         return 0
     done
 }
@@ -246,10 +250,10 @@ serve() {
     remember_mirror
     ! sed "s|@|$PWD|" labrt/labrt-lab.service | write_if_changed /etc/systemd/system/labrt-lab.service || stale=1
     ln -sf "$PWD/.venv/bin/labrt" /usr/local/bin/labrt
-    fetch_images
     systemctl daemon-reload
     systemctl enable --quiet labrt-lab.service
     if [ -n "$stale" ]; then systemctl restart labrt-lab.service; else systemctl start labrt-lab.service; fi
+    fetch_images
     say "http://127.0.0.1:${LABRT_PORT:-8888}/lab?token=$(cat /var/lib/labrt/lab/token)"
 }
 
