@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from labrt.engine.images import Images, Listener
 from labrt.image import descriptor as types
+from labrt.image import pack
 from labrt.image.compression import Readable
 from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
@@ -200,7 +201,5 @@ class _Packer:
 
     def __call__(self, view: View) -> None:
         """Pack its root."""
-        from labrt.image import pack
-
         with open(self.fd, "wb", closefd=False) as stream:
             pack.write(view.root, stream)

@@ -21,7 +21,7 @@ from labrt.engine import archives, views
 from labrt.engine import changes as instructions
 from labrt.engine.images import Images
 from labrt.errors import ImageNotFound
-from labrt.image import diff
+from labrt.image import diff, pack
 from labrt.image.diff import Change
 from labrt.image.digest import Digest
 from labrt.image.image import Image
@@ -105,8 +105,6 @@ class _Layer:
         found = {change.path for change in changed}
         with open(self.fd, "wb", closefd=False) as stream:
             if view.upper:  # as it is: an opaque directory's mark, and files with several names
-                from labrt.image import pack
-
                 pack.write(view.upper, stream, only=found.__contains__)
             else:
                 diff.write(view.root, changed, stream)

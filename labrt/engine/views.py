@@ -3,7 +3,9 @@
     look(container, function)                function(View(root, below, upper)) in a child that alone has these mounts
 
 The container's root, and if it is asked for that of its image, are mounted in a mount namespace of the child's own, for
-reading: nothing is mounted on the host, and a container that runs goes on writing. See mount_namespaces(7).
+reading: nothing is mounted on the host, and a container that runs goes on writing. It may write against us: put a link
+to /etc where a directory was when we looked. So the child's own root is the place of these mounts and nothing else:
+no name and no link leads out of it, and what the container calls a device is none. See mount_namespaces(7), chroot(2).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from labrt.engine.images import Images
 from labrt.image.config import ImageConfig
 from labrt.image.digest import Digest
-from labrt.linux import process
+from labrt.linux import process, rootfs
 from labrt.linux.mounts import Mount
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from labrt.storage.driver import Driver
 
 T = TypeVar("T")
+_READ = ("ro", "nodev")
 PREFIX = "view-"  # of the driver's containers that are only there to look at an image
 
 
@@ -36,27 +39,34 @@ class View(NamedTuple):
     upper: str
 
 
-def look(container: Container, function: Callable[[View], T], *, image: bool = False) -> T:
+def look(container: Container, function: Callable[[View], T], *, image: bool = False, confined: bool = True) -> T:
     """Call `function` with a View, and return what it returns or raise what it raises (both are pickled).
 
-    `image`: show the image's root, too.
+    `image`: show the image's root, too. `function` can import nothing, and reach no file of the host but what is open.
+    Not `confined`, it can: for a container that does not run yet, whose files nobody moves meanwhile.
     """
     driver = Images(container.where).driver
     mounts = driver.mounts(container.id)
     with tempfile.TemporaryDirectory(prefix="labrt-view-") as place, contextlib.ExitStack() as stack:
-        root, below = os.path.join(place, "root"), os.path.join(place, "below")
-        os.mkdir(root)
-        os.mkdir(below)
+        root, below, upper = (os.path.join(place, name) for name in View._fields)
+        for directory in (root, below, upper):
+            os.mkdir(directory)
         lower = stack.enter_context(_image(driver, container, mounts)) if image else []
-        upper = "".join(directories(mounts[0].options, "upperdir=")) if mounts[0].type == "overlay" else ""
-        view = View(root, below if image else "", upper)
+        written = directories(mounts[0].options, "upperdir=") if mounts[0].type == "overlay" else []
 
         def child() -> T:
             for mount in mounts:
                 readable(mount).attach(root)
             for mount in lower:
                 mount.attach(below)
-            return function(view)
+            for path in written:
+                Mount("/", "bind", path, ("bind", *_READ)).attach(upper)
+            if confined:
+                rootfs.seal_imports()
+                os.chroot(place)
+                os.chdir("/")
+            at = "" if confined else place
+            return function(View(f"{at}/root", f"{at}/below" if image else "", f"{at}/upper" if written else ""))
 
         return process.run_in_child(child, namespaces="mnt" if os.geteuid() == 0 else "user,mnt")
 
@@ -66,7 +76,7 @@ def _image(driver: Driver, container: Container, mounts: Sequence[Mount]) -> Ite
     """Yield the mounts that show the root which the container began with."""
     if mounts[0].type == "overlay":
         lower = directories(mounts[0].options, "lowerdir=")
-        only = Mount("/", "bind", lower[0], ("bind", "ro"))
+        only = Mount("/", "bind", lower[0], ("bind", *_READ))
         yield [only if len(lower) == 1 else _without_upper(mounts[0], lower)]
         return
     name = f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
@@ -88,14 +98,14 @@ def readable(mount: Mount) -> Mount:
     its work directory would be emptied under the hands of the container that runs on it.
     """
     if mount.type != "overlay":
-        return mount._replace(options=(*mount.options, "ro"))
+        return mount._replace(options=(*mount.options, *_READ))
     upper = directories(mount.options, "upperdir=")
     return _without_upper(mount, [*upper, *directories(mount.options, "lowerdir=")])
 
 
 def _without_upper(mount: Mount, lower: Sequence[str]) -> Mount:
     kept = [option for option in mount.options if not option.startswith(("upperdir=", "workdir=", "lowerdir="))]
-    return mount._replace(options=(f"lowerdir={':'.join(lower)}", *kept, "ro"))
+    return mount._replace(options=(f"lowerdir={':'.join(lower)}", *kept, *_READ))
 
 
 def directories(options: Sequence[str], key: str) -> list[str]:

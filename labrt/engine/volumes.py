@@ -142,7 +142,7 @@ class Volumes:
         empty = [use for use in uses if not os.listdir(self._data(use["name"])) and not self.users(use["name"])]
         if empty:
             places = [(use["destination"], self._data(use["name"])) for use in empty]
-            look(container, lambda view: _fill(view, places))
+            look(container, lambda view: _fill(view, places), confined=False)
 
     def release(self, uses: Sequence[Use]) -> None:
         """Remove the anonymous ones among these, after their container; if another one has got hold of one it stays."""

@@ -242,6 +242,8 @@ def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int)
 
 def run_and_exit(body: Callable[[], object]) -> None:
     """Run `body` as the rest of this process's life. Never returns, whatever happens."""
+    import traceback  # now: `body` may go where what is called so is somebody else's
+
     code = 1
     try:
         _own_standard_streams()
@@ -251,8 +253,6 @@ def run_and_exit(body: Callable[[], object]) -> None:
         code = request.code if isinstance(request.code, int) else int(request.code is not None)
     except BaseException:
         with contextlib.suppress(BaseException):
-            import traceback
-
             traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
@@ -285,7 +285,8 @@ def run_in_child(
     Result and exception come back pickled. ChildFailed when the child is killed, exits, or becomes another program.
     Ctrl-C kills the child.
     """
-    import pickle  # late for those who only spawn, and before the child is made
+    import pickle  # late for those who only spawn, and before the child is made: it may be elsewhere by then
+    import traceback
 
     read, write = os.pipe2(os.O_CLOEXEC)
 
@@ -294,8 +295,6 @@ def run_in_child(
         try:
             answer = (True, function())
         except Exception as error:
-            import traceback
-
             error.add_note(f"in the child:\n{traceback.format_exc()}")
             answer = (False, error)  # type: ignore[assignment]
         with open(write, "wb") as pipe:

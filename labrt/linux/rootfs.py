@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -208,6 +209,7 @@ class PivotRoot(NamedTuple):
 
     def execute(self) -> None:
         """With "." twice the old root comes to lie on the new one, and is taken off. See pivot_root(2), NOTES."""
+        seal_imports()
         os.chdir(self.root)
         syscalls.pivot_root(".", ".")
         syscalls.umount2(".", MNT.DETACH)
@@ -218,6 +220,16 @@ class PivotRoot(NamedTuple):
 
 
 Plan = list[Operation]
+
+
+def seal_imports() -> None:
+    """Let no import succeed any more: below the new root lies whatever the image's author put there."""
+    # Not emptied but replaced, and the old ones kept: to free all that they hold takes longer than to build a /dev.
+    _unused.extend((sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path))
+    sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path = [], [], {}, []
+
+
+_unused: list[object] = []
 
 
 def _kind(root: str, path: str) -> str | None:

@@ -10,8 +10,7 @@ and init ends, where a FIFO would leave it waiting for ever.)
     monitor ─► init   {"start": true}
     init ─► monitor   {"error": …}, or the end of the stream when the program runs
 
-After the pivot nothing is imported: a module that the root offers would run with the host's power. So `seal_imports`
-empties Python's search path first; whatever is needed has been imported by then, or fails.
+After the pivot nothing is imported (rootfs.seal_imports); whatever is needed has been imported by then, or fails.
 
 See namespaces(7), pivot_root(2), runtime.md of the OCI runtime-spec ("Lifecycle"); notebook 06.
 """
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from typing import Any, NamedTuple
 
 from labrt.linux import cgroups, mounts, namespaces, network, pty, rootfs, syscalls
@@ -90,7 +88,6 @@ def _build(birth: Birth) -> int | None:
         network.loopback_up()
     for name, value in (linux.get("sysctl") or {}).items():
         _write(f"/proc/sys/{name.replace('.', '/')}", value)
-    seal_imports()
     if birth.late:
         # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
         syscalls.unshare(birth.late)
@@ -130,16 +127,6 @@ def _write(path: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
-
-
-def seal_imports() -> None:
-    """Let no import succeed any more: below the new root lies whatever the image's author put there."""
-    # Not emptied but replaced, and the old ones kept: to free all that they hold takes longer than to build a /dev.
-    _unused.extend((sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path))
-    sys.path, sys.path_hooks, sys.path_importer_cache, sys.meta_path = [], [], {}, []
-
-
-_unused: list[object] = []
 
 
 def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]]]:

@@ -23,7 +23,7 @@ import socket
 from typing import Any
 
 from labrt.errors import Conflict
-from labrt.linux import cgroups, namespaces, process, syscalls
+from labrt.linux import cgroups, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.runtime import init, program, wire
 
@@ -98,7 +98,7 @@ def _scout(
         raise Conflict("the container has just ended", remedy="`labrt start` starts it again")
     for kind in set(ours) - set(ours.shared_with(theirs)):
         different |= namespaces.KINDS[kind][0]
-    init.seal_imports()
+    rootfs.seal_imports()
     syscalls.setns(pidfd, different)
     pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import shutil
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+import warnings
 from pathlib import Path
 
 import pytest
@@ -299,3 +301,39 @@ def test_instructions_that_cannot_be(instruction):
 
     with pytest.raises(InvalidInput):
         changes.apply({}, [instruction])
+
+
+@pytest.mark.root
+def test_nothing_that_a_container_puts_there_leads_a_look_to_the_host(on, tmp_path):
+    """It may swap a directory for a link, or a file for a device, while we walk: then we see its own, or nothing."""
+    (tmp_path / "secret").write_text("the host's")
+    up = "../" * 12
+    container = changed(f"ln -s {tmp_path} /absolute; ln -s {up}{tmp_path} /relative; mknod /disk b 8 0")
+    ways = views.look(container, functools.partial(_try_to_leave, str(tmp_path)), image=True)
+    assert ways == {"absolute": "FileNotFoundError", "relative": "FileNotFoundError", "disk": "PermissionError",
+                    "path": "FileNotFoundError", "import": "ModuleNotFoundError"}  # fmt: skip
+
+
+def _try_to_leave(host, view):
+    def opened(path):
+        with open(path, "rb"):
+            return "opened"
+
+    def imported():
+        import this  # noqa: F401 - any module that nobody has imported yet
+
+    ways = {
+        "absolute": lambda: opened(f"{view.root}/absolute/secret"),
+        "relative": lambda: opened(f"{view.root}/relative/secret"),
+        "disk": lambda: opened(f"{view.root}/disk"),
+        "path": lambda: opened(f"{host}/secret"),
+        "import": imported,
+    }
+    found = {}
+    with warnings.catch_warnings(action="ignore"):  # Python minds that nothing can be imported
+        for name, way in ways.items():
+            try:
+                found[name] = way()
+            except (OSError, ImportError) as error:
+                found[name] = type(error).__name__
+    return found
