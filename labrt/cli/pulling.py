@@ -1,4 +1,4 @@
-"""What a pull prints: docker's lines, and in a terminal a bar for each layer between them.
+"""What a pull prints.
 
     with Pulling(sys.stderr, announce=True) as heard: images.pull("busybox", on_event=heard)
 
@@ -7,29 +7,18 @@ Everything is imported at the first event: most runs find their image here and p
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from typing import Any, TextIO
 
+from labrt.cli.transfer import Transfer
 
-class Pulling:
+
+class Pulling(Transfer):
     """A listener for the events of a pull. `announce`: say first that the image was not here, as `run` does."""
 
     def __init__(self, out: TextIO, *, announce: bool = False, quiet: bool = False) -> None:
-        self.out, self.announce, self.quiet = out, announce, quiet
-        self._stack = contextlib.ExitStack()
-        self._draw: Any = None
+        super().__init__(out, quiet=quiet)
+        self.announce = announce
         self._fetched = False
-        self._last: list[str] = []
-        self._said: set[str] = set()
-
-    def __enter__(self) -> Pulling:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._stack.close()  # the bars, before what comes below them
-        if kind is None:
-            self._print(*self._last)
 
     def __call__(self, event: object) -> None:
         """Hear one event."""
@@ -56,27 +45,4 @@ class Pulling:
             self._print(f"Unable to find image '{reference.familiar}' locally")
             self.announce = False
         self._once(f"{reference.tag or reference.digest}: Pulling from {reference.repository}")
-        if sys.stderr.isatty() and not self.quiet and not self._draw:
-            from labrt.engine.progress import bars
-
-            self._draw = self._stack.enter_context(bars())
-
-    def _layer(self, descriptor: Any, became: str) -> None:
-        if descriptor.is_layer and not self._draw:
-            self._once(f"{descriptor.digest.short}: {became}")
-
-    def _trouble(self, event: object) -> None:
-        """Say what is not as it should be, on stderr whatever `out` is; the bars show it themselves."""
-        if not self._draw:
-            print(event, file=sys.stderr, flush=True)
-
-    def _once(self, line: str) -> None:
-        """Print a line, unless it has been said: a layer may be there twice, and another registry may be asked."""
-        if line not in self._said:
-            self._said.add(line)
-            self._print(line)
-
-    def _print(self, *lines: str) -> None:
-        if not self.quiet:
-            for line in lines:
-                print(line, file=self.out, flush=True)
+        self._draw_bars()

@@ -79,8 +79,7 @@ class Container:
         `stdin`: its input can be given later (else it is /dev/null). `auto_remove`: nobody will ask how it ended.
         `after` is a command that its monitor becomes at the end. Raises what went wrong; then nothing is left of it.
         """
-        answer, _ = launcher.default().call(self._request(root_mounts, stdin, auto_remove, after))
-        _warn(answer["warnings"])
+        self._create(root_mounts, stdin, auto_remove, after)
 
     def run(
         self,
@@ -99,19 +98,18 @@ class Container:
         attached = Attachment(ours, stdin=stdin)
         try:
             with theirs:
-                request = self._request(root_mounts, stdin, auto_remove, after)
-                answer, _ = launcher.default().call(request, [theirs.fileno()])
-                _warn(answer["warnings"])
+                self._create(root_mounts, stdin, auto_remove, after, theirs.fileno())
         except BaseException:
             attached.close()
             raise
         return attached
 
-    def _request(
-        self, root_mounts: Sequence[Mount], stdin: bool, auto_remove: bool, after: Sequence[str]
-    ) -> dict[str, Any]:
+    def _create(
+        self, root_mounts: Sequence[Mount], stdin: bool, auto_remove: bool, after: Sequence[str], *client: int
+    ) -> None:
+        """Have a monitor create it; `client` is the far end of who is attached at once, and wants it started."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
-        return {
+        request = {
             "op": "create",
             "id": self.id,
             "bundle": self.bundle,
@@ -124,6 +122,9 @@ class Container:
             "after": list(after),
             "environment": dict(os.environ) if after else {},
         }
+        answer, _ = launcher.default().call(request, client)
+        for line in answer["warnings"]:  # as Python says such things: a program may filter them, or raise them
+            warnings.warn(line, LabrtWarning, stacklevel=3)
 
     def attach(self, *, stdin: bool = False) -> Attachment:
         """Attach to a container that is created or runs. Raises Conflict when it is neither."""
@@ -236,12 +237,6 @@ class Container:
         with contextlib.suppress(ContainerNotFound):
             return f"Container({self.id[:12]}, {self.state.status})"
         return f"Container({self.id[:12]}, not created)"
-
-
-def _warn(what: Sequence[str]) -> None:
-    """Say what the machine could not give, as Python says such things: a program may filter it, or raise it."""
-    for line in what:
-        warnings.warn(line, LabrtWarning, stacklevel=4)
 
 
 def _process_section(

@@ -151,7 +151,7 @@ def serve(fd: int) -> None:
     gc.freeze()  # what is not touched is not copied; collecting is off since our first line
     works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
-    spare = _fork_spare(sock, works, idle=False)  # its request may come any moment
+    spare = _fork_spare(sock, works)
     while True:
         message, fds = wire.receive(sock)
         if message is None:
@@ -163,7 +163,7 @@ def serve(fd: int) -> None:
         spare = _fork_spare(sock, works)
 
 
-def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]], *, idle: bool = True) -> socket.socket:
+def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
     """Fork the process for the next request before that comes; return the socket on which to hand it over.
 
     So nobody waits for the fork. A spare that is never needed ends when the launcher does: its socket is closed then.
@@ -172,7 +172,7 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]], *, i
     if os.fork() == 0:
         ours.close()
         sock.close()
-        _serve_one(theirs, works, idle)
+        _serve_one(theirs, works)
     theirs.close()
     return ours
 
@@ -190,14 +190,15 @@ def _warm_up() -> None:
         init.root_plan(usual, "/", [])
 
 
-def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]], idle: bool) -> None:
+def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
     """Wait for one request and do it. Never returns."""
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        if idle and not select.select([spare], [], [], 0.005)[0]:
-            _warm_up()  # again: what it writes to is now a copy of our own, made while nobody waits
+        if not select.select([spare], [], [], 0.005)[0]:
+            # Nobody waits, so once more: what it writes to is then a copy of our own, which a fork's memory is not yet.
+            _warm_up()
         message, fds = wire.receive(spare)
         spare.close()
         if message:

@@ -13,6 +13,7 @@ Interface: `run(request, reply)`, called by the launcher. See notebook 17.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import selectors
@@ -63,7 +64,6 @@ class Monitor:
         self.listener: socket.socket | None = None
         self.master: int | None = None  # of the terminal, if there is one
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
-        self.watched = False  # whether anybody was attached at the end
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
         own = process.start_time() or 0
@@ -235,6 +235,7 @@ class Monitor:
 
     def loop(self) -> None:
         """Serve until init ends, then finish."""
+        gc.enable()  # the launcher's forks are born without; but this may go on for weeks
         while True:
             for key, events in self.selector.select():
                 if key.fileobj == self._child.pidfd:
@@ -296,9 +297,9 @@ class Monitor:
         if self.failure:
             self._tell(wire.control(failed=wire.error_to_json(self.failure)))
         self._tell(wire.control(exit=code))
-        self.watched = bool(self.board.clients)
+        watched = bool(self.board.clients)
         self.board.close()
-        self._after()
+        self._after(watched)
 
     def _out_of_memory(self) -> bool:
         try:
@@ -314,15 +315,16 @@ class Monitor:
                 os.unlink(os.path.join(self.sockets, "attach.sock"))
                 os.rmdir(self.sockets)
 
-    def _after(self) -> None:
-        """Run what the creator wanted run at the end, if it is still to be done: nobody may be there to remove us."""
+    def _after(self, watched: bool) -> None:
+        """Run what the creator wanted run at the end, a container's removal: it may not be there to do it itself."""
         command = self.request.get("after")
-        patience = time.monotonic() + (0.5 if self.watched else 0)
-        while command and os.path.exists(self.bundle):
-            if time.monotonic() < patience:
-                time.sleep(0.01)  # a client that has just heard of the end does it itself, most likely
-                continue
-            os.execve(command[0], command, self.request["environment"])
+        if not command:
+            return
+        for _ in range(50 if watched else 0):  # a client that has just heard of the end does it itself, most likely
+            if not os.path.exists(self.bundle):
+                return
+            time.sleep(0.01)
+        os.execve(command[0], command, self.request["environment"])
 
     def _save(self, *, durable: bool = False, **changes: Any) -> None:
         self.state = self.state._replace(**changes)

@@ -13,10 +13,9 @@ host, so nothing can stay behind there. Notebook 11.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from labrt.errors import InvalidInput, NotSupported
 from labrt.image import files
@@ -26,6 +25,8 @@ from labrt.paths import Paths
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
+    from labrt.storage.overlay import Overlay
+    from labrt.storage.vfs import Vfs
 
 NAMES = ("overlay", "vfs")
 
@@ -95,20 +96,25 @@ def open_driver(name: str | None, paths: Paths) -> Driver:
     NotSupported when the named driver does not work here, with the reason.
     """
     if name is None:
-        chosen: Driver = _kind(_chosen(paths))(paths)
-        return chosen
+        return _kind(_chosen(paths))(paths)
     if name not in NAMES:
         raise InvalidInput(f"there is no storage driver {name!r:.40}", remedy=f"choose one of {', '.join(NAMES)}")
     kind = _kind(name)
     reason = kind.can_use(paths)
     if reason is not None:
         raise NotSupported(f"the storage driver {name} does not work here: {reason}", remedy="vfs works everywhere")
-    opened: Driver = kind(paths)
-    return opened
+    return kind(paths)
 
 
-def _kind(name: str) -> Any:
-    return getattr(importlib.import_module(f"labrt.storage.{name}"), name.title())  # the one that is used, no other
+def _kind(name: str) -> type[Overlay] | type[Vfs]:
+    """Import the one that is used, and no other."""
+    if name == "overlay":
+        from labrt.storage.overlay import Overlay
+
+        return Overlay
+    from labrt.storage.vfs import Vfs
+
+    return Vfs
 
 
 def _chosen(paths: Paths) -> str:

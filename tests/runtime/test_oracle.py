@@ -6,6 +6,7 @@ longer there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from labrt.linux import mounts
+from labrt.linux import cgroups, mounts
 
 pytestmark = [pytest.mark.root, pytest.mark.oracle]
 
@@ -152,5 +153,8 @@ def run_elsewhere(runtime: str, config: dict, root: Path, tmp_path: Path) -> str
         command = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified && exec "$@"', "sh", *command]
     with mounts.overlay([str(root)], str(bundle / "rootfs"), upper=str(upper)):
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    for tree in cgroups.detect().trees:  # it has made /labrt in trees that labrt itself does not use
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{tree.mountpoint}/labrt")
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -70,16 +70,16 @@ class Cgroup(Protocol):
         ...
 
     @abstractmethod
-    def add(self, pid: int, *, cloned: bool = False) -> None:
-        """Move a process, with all its threads, in here; 0 is the caller itself.
-
-        `cloned`: it was made by clone3 with `open_fd()`, so it is in the v2 tree already.
-        """
+    def add(self, pid: int) -> None:
+        """Move a process, with all its threads, in here; 0 is the caller itself."""
         ...
 
     @abstractmethod
     def enter(self, *, cloned: bool = False) -> None:
-        """Move the caller itself in here, which must have a single thread. Much quicker than to be moved: see v1."""
+        """Move the caller itself in here, which must have a single thread. Much quicker than to be moved: see v1.
+
+        `cloned`: it was made by clone3 with `open_fd()`, so it is in the v2 tree already.
+        """
         ...
 
     @abstractmethod

@@ -68,7 +68,7 @@ class Cgroup(protocol.Cgroup):
         """Open the v2 directory; None without a v2 tree."""
         return self.unified.open_fd() if self.unified else None
 
-    def add(self, pid: int, *, cloned: bool = False) -> None:
+    def add(self, pid: int) -> None:
         """Move a process into each tree.
 
         Back to back, and once for trees that carry several controllers: a first move makes the kernel wait for a grace
@@ -77,7 +77,7 @@ class Cgroup(protocol.Cgroup):
         for directory in dict.fromkeys(self._directories.values()):
             files.write(f"{directory}/cgroup.procs", pid)
         if self.unified:
-            self.unified.add(pid, cloned=cloned)
+            self.unified.add(pid)
 
     def enter(self, *, cloned: bool = False) -> None:
         """Move the caller into each tree, by its only thread.

@@ -63,14 +63,14 @@ class Cgroup(protocol.Cgroup):
         """Open the directory for clone3."""
         return os.open(self.directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def add(self, pid: int, *, cloned: bool = False) -> None:
+    def add(self, pid: int) -> None:
         """Move a process in here."""
-        if not cloned:
-            files.write(f"{self.directory}/cgroup.procs", pid)
+        files.write(f"{self.directory}/cgroup.procs", pid)
 
     def enter(self, *, cloned: bool = False) -> None:
         """Move the caller in here; v2 knows no quicker way for that than `add`, but clone3."""
-        self.add(0, cloned=cloned)
+        if not cloned:
+            self.add(0)
 
     def freeze(self) -> None:
         """Stop all; v2 says when the last one stands (a process in the kernel needs a moment)."""

@@ -314,7 +314,7 @@ def test_clone_into(group, hierarchy):
             os._exit(0)
     try:
         assert f"0::{group.path}\n" in Path(f"/proc/{pid}/cgroup").read_text()
-        group.add(pid, cloned=True)
+        group.add(pid)
         assert group.procs == [pid]
     finally:
         os.write(writer, b".")
