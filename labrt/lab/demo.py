@@ -88,6 +88,7 @@ class Demo:
             finally:
                 with self.tell.step("remove", "Take it down: the container, its layers, its image"):
                     stack.close()
+                    cgroups.prune()  # /labrt, where the containers' cgroups were, if no other is there
                     self.tell.detail(f"removed {self.where.state}")
 
     def pull(self, registry: Hub) -> Image:
