@@ -31,9 +31,11 @@ class Workshop:
         while not ready():
             os.makedirs(building, exist_ok=True)
             with _locked(building) as ours:
-                if ours:
+                if ours and not ready():
                     yield building
                     return
+                if ours:  # it was finished after we had looked, and before we made this directory: an empty one
+                    remove_path(building)
             # Whoever had the lock renamed or removed the directory meanwhile: look again.
         yield None
 
