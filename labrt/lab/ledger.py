@@ -31,7 +31,7 @@ from typing import NamedTuple
 from labrt import paths
 from labrt.errors import InvalidInput, LabrtError
 from labrt.lab import show, takedown
-from labrt.linux import procfs
+from labrt.linux import cgroups, procfs
 from labrt.linux.ledger import Entry, strike
 from labrt.paths import Paths
 
@@ -215,6 +215,7 @@ def _reset(where: Paths, quiet: bool) -> Reset:
             remedy = f"rm {shlex.quote(entry.file)}"
             stayed.append(Failure(f"{entry.kind} {entry.what}", "of a kind that labrt does not make", remedy))
     takedown.sweep(where.ledger)
+    cgroups.prune()  # /labrt itself, which is nobody's entry: it goes when nothing is in it any more
     return Reset(tuple(taken), tuple(stayed), quiet)
 
 

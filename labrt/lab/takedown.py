@@ -91,7 +91,6 @@ def cgroup(entry: Entry, where: Paths) -> bool:
         return False
     group.entry = entry  # so that it is this one that is struck out, in whichever ledger it is
     group.remove()
-    cgroups.prune()
     return True
 
 
