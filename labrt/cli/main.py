@@ -6,15 +6,17 @@ second Python that comes up by itself while this one reads click, the command an
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
 
 STARTERS = ("run", "start", "exec")
+
+TYPE_CHECKING = False  # as in syscalls.py: typing can wait, the launcher cannot
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
 
 
 def script() -> NoReturn:
@@ -22,6 +24,8 @@ def script() -> NoReturn:
     gc.set_threshold(50_000)  # to import makes many objects and no garbage: not to look for any saves some ms
     warnings.showwarning = _say_warning
     code = main()
+    import contextlib  # by now read by others
+
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

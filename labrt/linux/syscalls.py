@@ -5,7 +5,8 @@ module (`syscalls.mount(...)`), so a recorder or a tracer that replaces a functi
 own `os` already wraps (fork, kill, waitid, memfd_create, …) is not repeated.
 
 Each function raises KernelError (errors.py) with the call as it was made, the errno and a remedy; none returns -1.
-Paths may be str, bytes or os.PathLike; file descriptors are ints; flags are from flags.py.
+Paths may be str, bytes or os.PathLike; file descriptors are ints; flags are from flags.py, which an error needs to
+name them, and nothing else here: so it is read then, since a cold start is waiting for this module.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Callable, Iterable
 
 from labrt.errors import KernelError, NotSupported, kernel_error
-from labrt.linux.flags import AT, CLONE, FSMOUNT, FSOPEN, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
+
+TYPE_CHECKING = False  # typing's own takes 5 ms to import; checkers know the name
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 PathArg = str | bytes | os.PathLike[str]
 
@@ -79,6 +82,13 @@ def _fail(name: str, args: Iterable[object]) -> KernelError:
     return kernel_error(f"{name}({', '.join(map(_show, args))})", code, remedy=remedy)
 
 
+def _named(kind: str, value: int) -> object:
+    """Make of a number the flags of flags.py that it stands for."""
+    from labrt.linux import flags
+
+    return getattr(flags, kind)(value)
+
+
 def _path(path: PathArg | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
@@ -99,6 +109,9 @@ def _syscall(name: str, *args: object, shown: Callable[[], Iterable[object]]) ->
 
 
 # Processes and namespaces ---------------------------------------------------------------------------------------------
+
+
+_CLONE_PIDFD, _CLONE_INTO_CGROUP = 0x1000, 0x200000000  # linux/sched.h
 
 
 class _CloneArgs(ctypes.Structure):
@@ -123,9 +136,9 @@ def clone3(flags: int, *, exit_signal: int = 17, cgroup: int | None = None) -> t
     (process.spawn sees to that). In a new PID namespace the child is PID 1.
     """
     pidfd = ctypes.c_int(-1)
-    args = _CloneArgs(flags=flags | CLONE.PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
+    args = _CloneArgs(flags=flags | _CLONE_PIDFD, pidfd=ctypes.addressof(pidfd), exit_signal=exit_signal)
     if cgroup is not None:
-        args.flags |= CLONE.INTO_CGROUP
+        args.flags |= _CLONE_INTO_CGROUP
         args.cgroup = cgroup
     # The interpreter must know of the fork, or its locks and its idea of the main thread are wrong in the child.
     ctypes.pythonapi.PyOS_BeforeFork()
@@ -137,20 +150,20 @@ def clone3(flags: int, *, exit_signal: int = 17, cgroup: int | None = None) -> t
     ctypes.pythonapi.PyOS_AfterFork_Parent()
     if pid == -1:
         ctypes.set_errno(code)
-        raise _fail("clone3", [CLONE(args.flags), f"exit_signal={exit_signal}", f"cgroup={cgroup}"])
+        raise _fail("clone3", [_named("CLONE", args.flags), f"exit_signal={exit_signal}", f"cgroup={cgroup}"])
     return pid, pidfd.value
 
 
 def unshare(flags: int) -> None:
     """Leave shared namespaces for new ones. NEWPID and NEWTIME take effect for children only. See unshare(2)."""
     if _libc.unshare(flags) == -1:
-        raise _fail("unshare", [CLONE(flags)])
+        raise _fail("unshare", [_named("CLONE", flags)])
 
 
 def setns(fd: int, nstype: int = 0) -> None:
     """Enter the namespace behind `fd` (of /proc/PID/ns/*), or with a pidfd all that `nstype` names. See setns(2)."""
     if _libc.setns(fd, nstype) == -1:
-        raise _fail("setns", [fd, CLONE(nstype)])
+        raise _fail("setns", [fd, _named("CLONE", nstype)])
 
 
 def pidfd_send_signal(pidfd: int, sig: int) -> None:
@@ -162,7 +175,21 @@ def execveat(dirfd: int, path: PathArg, argv: list[str], env: dict[str, str], fl
     """Become another program; `AT.EMPTY_PATH` with "" executes the file behind `dirfd`. See execveat(2)."""
     c_argv = (ctypes.c_char_p * (len(argv) + 1))(*map(os.fsencode, argv), None)
     c_env = (ctypes.c_char_p * (len(env) + 1))(*(os.fsencode(f"{k}={v}") for k, v in env.items()), None)
-    _syscall("execveat", dirfd, _path(path), c_argv, c_env, flags, shown=lambda: [dirfd, path, argv, "env", AT(flags)])
+    def shown() -> Iterable[object]:
+        return [dirfd, path, argv, "env", _named("AT", flags)]
+
+    _syscall("execveat", dirfd, _path(path), c_argv, c_env, flags, shown=shown)
+
+
+def socketpair() -> tuple[int, int]:
+    """Make two connected ends for messages: SOCK_SEQPACKET, close-on-exec. See socketpair(2), unix(7).
+
+    Python's socket module does it too, for those who can wait for its import.
+    """
+    ends = (ctypes.c_int * 2)()
+    if _libc.socketpair(1, 5 | os.O_CLOEXEC, 0, ends) == -1:
+        raise _fail("socketpair", ["AF_UNIX", "SOCK_SEQPACKET|SOCK_CLOEXEC", 0])
+    return ends[0], ends[1]
 
 
 def sethostname(name: str) -> None:
@@ -257,15 +284,15 @@ def mount(
     if raw is not None and len(raw) >= os.sysconf("SC_PAGE_SIZE"):
         # The kernel would cut them silently, and mount something else than was asked for.
         ctypes.set_errno(errno.E2BIG)
-        raise _fail("mount", [source, target, fstype, MS(flags), f"{len(raw)} bytes of options"])
+        raise _fail("mount", [source, target, fstype, _named("MS", flags), f"{len(raw)} bytes of options"])
     if _libc.mount(_path(source), _path(target), _path(fstype), ctypes.c_ulong(flags), raw) == -1:
-        raise _fail("mount", [source, target, fstype, MS(flags), data])
+        raise _fail("mount", [source, target, fstype, _named("MS", flags), data])
 
 
 def umount2(target: PathArg, flags: int = 0) -> None:
     """Take a mount down; MNT.DETACH takes it out of sight now and down when nobody uses it. See umount(2)."""
     if _libc.umount2(_path(target), flags) == -1:
-        raise _fail("umount2", [target, MNT(flags)])
+        raise _fail("umount2", [target, _named("MNT", flags)])
 
 
 def pivot_root(new_root: PathArg, put_old: PathArg) -> None:
@@ -276,20 +303,26 @@ def pivot_root(new_root: PathArg, put_old: PathArg) -> None:
 
 def open_tree(dirfd: int, path: PathArg, flags: int) -> int:
     """Open a mount; with OPEN_TREE.CLONE a detached copy of it, attached nowhere. See open_tree(2)."""
-    return _syscall("open_tree", dirfd, _path(path), flags, shown=lambda: [dirfd, path, OPEN_TREE(flags & 0o2000001)])
+    def shown() -> Iterable[object]:
+        return [dirfd, path, _named("OPEN_TREE", flags & 0o2000001)]
+
+    return _syscall("open_tree", dirfd, _path(path), flags, shown=shown)
 
 
 def move_mount(from_fd: int, from_path: PathArg, to_fd: int, to_path: PathArg, flags: int) -> None:
     """Attach a detached mount, or move an attached one. See move_mount(2)."""
     def shown() -> Iterable[object]:
-        return [from_fd, from_path, to_fd, to_path, MOVE_MOUNT(flags)]
+        return [from_fd, from_path, to_fd, to_path, _named("MOVE_MOUNT", flags)]
 
     _syscall("move_mount", from_fd, _path(from_path), to_fd, _path(to_path), flags, shown=shown)
 
 
-def fsopen(fstype: str, flags: int = FSOPEN.CLOEXEC) -> int:
+FSOPEN_CLOEXEC = FSMOUNT_CLOEXEC = 1  # linux/mount.h
+
+
+def fsopen(fstype: str, flags: int = FSOPEN_CLOEXEC) -> int:
     """Open a context in which a new file system is described, option by option. See fsopen(2)."""
-    return _syscall("fsopen", _path(fstype), flags, shown=lambda: [fstype, FSOPEN(flags)])
+    return _syscall("fsopen", _path(fstype), flags, shown=lambda: [fstype, _named("FSOPEN", flags)])
 
 
 FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING, FSCONFIG_CMD_CREATE = 0, 1, 6
@@ -300,9 +333,12 @@ def fsconfig(fd: int, cmd: int, key: str | None = None, value: str | None = None
     _syscall("fsconfig", fd, cmd, _path(key), _path(value), aux, shown=lambda: [fd, cmd, key, value, aux])
 
 
-def fsmount(fd: int, flags: int = FSMOUNT.CLOEXEC, attr: int = 0) -> int:
+def fsmount(fd: int, flags: int = FSMOUNT_CLOEXEC, attr: int = 0) -> int:
     """Make a detached mount of a created file system. See fsmount(2)."""
-    return _syscall("fsmount", fd, flags, attr, shown=lambda: [fd, FSMOUNT(flags), MOUNT_ATTR(attr)])
+    def shown() -> Iterable[object]:
+        return [fd, _named("FSMOUNT", flags), _named("MOUNT_ATTR", attr)]
+
+    return _syscall("fsmount", fd, flags, attr, shown=shown)
 
 
 class _MountAttr(ctypes.Structure):
@@ -324,7 +360,8 @@ def mount_setattr(
     """Change a mount's options, with AT.RECURSIVE of all below it too, at once or not at all. See mount_setattr(2)."""
     attr = _MountAttr(attr_set, attr_clr, propagation, userns_fd)
     def shown() -> Iterable[object]:
-        return [dirfd, path, AT(flags), f"set={MOUNT_ATTR(attr_set)}", f"clr={MOUNT_ATTR(attr_clr)}", MS(propagation)]
+        changes = [f"{what}={_named('MOUNT_ATTR', attr)}" for what, attr in (("set", attr_set), ("clr", attr_clr))]
+        return [dirfd, path, _named("AT", flags), *changes, _named("MS", propagation)]
 
     _syscall("mount_setattr", dirfd, _path(path), flags, ctypes.byref(attr), ctypes.sizeof(attr), shown=shown)
 
@@ -339,6 +376,6 @@ def openat2(dirfd: int, path: PathArg, flags: int, mode: int = 0, resolve: int =
     """Open a path that may not lead astray: RESOLVE.IN_ROOT treats `dirfd` as /, symlinks included. See openat2(2)."""
     how = _OpenHow(flags, mode, resolve)
     def shown() -> Iterable[object]:
-        return [dirfd, path, oct(flags), oct(mode), RESOLVE(resolve)]
+        return [dirfd, path, oct(flags), oct(mode), _named("RESOLVE", resolve)]
 
     return _syscall("openat2", dirfd, _path(path), ctypes.byref(how), ctypes.sizeof(how), shown=shown)

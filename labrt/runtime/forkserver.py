@@ -1,0 +1,98 @@
+"""The launcher's own life: be warm, and fork a process for each request, before that comes.
+
+    serve(fd)       the main function of the process that launcher.py starts; `fd` is its end of the socket
+
+See launcher.py for who asks and why, fork(2), and notebook 17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+from collections.abc import Callable
+
+from labrt.errors import LabrtError
+from labrt.runtime import joiner, monitor, wire
+
+
+def serve(fd: int) -> None:
+    """Answer requests until the socket is closed. This is the launcher's main function."""
+    import prctl
+
+    os.chdir("/")
+    prctl.set_name("labrt-launcher")
+    _warm_up()
+    signal.signal(signal.SIGCHLD, lambda *_: _reap())
+    gc.freeze()  # what is not touched is not copied; collecting is off since our first line
+    works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
+    sock = socket.socket(fileno=fd)
+    spare = _fork_spare(sock, works)
+    while True:
+        message, fds = wire.receive(sock)
+        if message is None:
+            return
+        wire.send(spare, message, fds)
+        spare.close()
+        for received in fds:
+            os.close(received)
+        spare = _fork_spare(sock, works)
+
+
+def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
+    """Fork the process for the next request before that comes; return the socket on which to hand it over.
+
+    So nobody waits for the fork. A spare that is never needed ends when the launcher does: its socket is closed then.
+    """
+    ours, theirs = wire.pair()
+    if os.fork() == 0:
+        ours.close()
+        sock.close()
+        _serve_one(theirs, works)
+    theirs.close()
+    return ours
+
+
+def _warm_up() -> None:
+    """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth."""
+    from labrt.linux import cgroups
+    from labrt.runtime import config, init, program
+
+    usual = config.default(["true"])
+    with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
+        cgroups.detect()
+        program.ignored_signals()
+        program.prepare(usual["process"], usual["linux"]["seccomp"])
+        init.root_plan(usual, "/", [])
+
+
+def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
+    """Wait for one request and do it. Never returns."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        if not select.select([spare], [], [], 0.005)[0]:
+            # Nobody waits, so once more: what it writes to is then a copy of our own, which a fork's memory is not yet.
+            _warm_up()
+        message, fds = wire.receive(spare)
+        spare.close()
+        if message:
+            works[message["op"]](message, socket.socket(fileno=fds[0]), *fds[1:])
+        code = 0
+    except BaseException:
+        if os.environ.get("LABRT_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
