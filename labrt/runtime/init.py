@@ -18,6 +18,7 @@ See namespaces(7), pivot_root(2), runtime.md of the OCI runtime-spec ("Lifecycle
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import Any, NamedTuple
 
@@ -39,6 +40,8 @@ class Birth(NamedTuple):
     joined: list[tuple[str, CLONE]]  # namespaces to enter instead: (path, flag)
     cgroup: cgroups.Cgroup | None  # where it belongs
     stdio: tuple[int, int, int] | None  # descriptors for 0, 1, 2; None: a terminal
+    listener: socket.socket | None = None  # where *start* comes from; None: from the monitor, and init ends with it
+    kept: int = 0  # how many descriptors after 0, 1, 2 the program keeps
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
@@ -53,11 +56,30 @@ def run(birth: Birth, sock: socket.socket) -> None:
             os.close(master)
         if not wire.receive(sock)[0]:
             return
+        if birth.listener:
+            sock = _wait_for_start(birth.listener, sock)
         # What is open besides 0, 1 and 2 is ours, not the program's.
-        syscalls.close_range(3, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        program.become(prepared)
+        syscalls.close_range(3 + birth.kept, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
+        program.become(prepared, with_parent=birth.listener is None)
     except BaseException as error:
         wire.send(sock, {"error": wire.error_to_json(error)})
+
+
+def _wait_for_start(listener: socket.socket, sock: socket.socket) -> socket.socket:
+    """Wait for one who says *start*, and return the socket to them. Our parent is on its way out meanwhile.
+
+    Others knock only to see that somebody still waits here: state.json cannot know it, the kernel does.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: os._exit(128 + received))  # PID 1 is deaf to what it does not handle
+    sock.close()
+    while True:
+        caller, _ = listener.accept()
+        message = wire.receive(caller)[0]
+        if message and message.get("start"):
+            wire.send(caller, {"starting": True})
+            return caller
+        caller.close()
 
 
 def prepare(config: dict[str, Any]) -> program.Program:

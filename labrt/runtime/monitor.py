@@ -17,18 +17,17 @@ import gc
 import json
 import os
 import selectors
-import signal
 import socket
 import time
 from typing import Any
 
-from labrt.errors import Conflict, ContainerError, InvalidConfig, LabrtError, NotSupported
-from labrt.linux import cgroups, ledger, process, procfs, pty, syscalls, userns
+from labrt.errors import Conflict, LabrtError, NotSupported
+from labrt.linux import cgroups, ledger, process, procfs, pty
 from labrt.linux.cgroups import systemd
-from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
-from labrt.runtime import init, log, state, stdio, wire
+from labrt.runtime import log, state, stdio, wire
+from labrt.runtime.creation import Creation
 from labrt.runtime.state import State
 
 
@@ -60,6 +59,7 @@ class Monitor:
         self.sockets: str = request["sockets"]
         self.selector = selectors.DefaultSelector()
         self.cgroup: cgroups.Cgroup | None = None
+        self.creation: Creation | None = None
         self.child: process.Child | None = None
         self.listener: socket.socket | None = None
         self.master: int | None = None  # of the terminal, if there is one
@@ -88,49 +88,20 @@ class Monitor:
         self._save(cgroup=config["linux"].get("cgroupsPath") or "")
         self.board = stdio.Switchboard(self.selector, log.Writer(self.request["log"]), self._on_control)
         self._make_cgroup()
-        birth, ours = self._prepare()
-        self.sync, far = wire.pair()
-        self._clone(birth, far)
-        far.close()
-        for fd in birth.stdio or ():
+        ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
+        root_mounts = tuple(Mount.from_json(entry) for entry in self.request["root_mounts"])
+        self.creation = Creation(config, self.bundle, cgroup=self.cgroup, stdio=ends, root_mounts=root_mounts)
+        self.sync = self.creation.sync
+        self.creation.clone()
+        self.child = self.creation.child
+        for fd in ends or ():
             os.close(fd)
-        self._release(birth)
+        self.creation.release(start=self.client is not None)
         self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
         self._wire_up(ours)
         self._hear_of_root()
         pid = self._child.pid
         self._save(status=state.CREATED, pid=pid, starttime=process.start_time(pid) or 0, created=time.time())
-
-    def _prepare(self) -> tuple[init.Birth, dict[int, int]]:
-        """Say what init is to do, and make the pipes. Returns the birth, and our ends of the pipes by stream."""
-        config = self.config
-        flags, late, joined = init.births(config)
-        for path, flag in [pair for pair in joined if pair[1] == CLONE.NEWPID]:
-            # Only children enter a PID namespace: so we go, and the clone follows. We ourselves stay where we are.
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            syscalls.setns(fd, flag)
-            os.close(fd)
-        ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
-        own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
-        root_mounts = [Mount.from_json(entry) for entry in self.request["root_mounts"]]
-        birth = init.Birth(
-            config=config,
-            # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
-            program=None if own_users else init.prepare(config),
-            root=init.root_plan(config, self._root(), root_mounts),
-            flags=flags,
-            late=late,
-            joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
-            cgroup=self.cgroup,
-            stdio=ends,
-        )
-        return birth, ours
-
-    def _root(self) -> str:
-        root = os.path.join(self.bundle, self.config["root"]["path"])
-        if not os.path.isdir(root):
-            raise InvalidConfig(f"root.path: {root} is no directory", remedy="the bundle must hold it")
-        return os.path.realpath(root)
 
     def _pipes(self) -> tuple[dict[int, int], tuple[int, int, int]]:
         out, out_end = os.pipe2(os.O_CLOEXEC)
@@ -164,43 +135,13 @@ class Monitor:
             if self.cgroup.path != self.state.cgroup:
                 self._save(cgroup=self.cgroup.path)
 
-    def _clone(self, birth: init.Birth, far: socket.socket) -> None:
-        into = self.cgroup.open_fd() if self.cgroup else None
-        try:
-            pid, pidfd = syscalls.clone3(birth.flags, exit_signal=signal.SIGCHLD, cgroup=into)
-            if pid == 0:
-                try:
-                    self.sync.close()
-                    init.run(birth, far)
-                finally:
-                    os._exit(127)
-        finally:
-            if into is not None:
-                os.close(into)
-        self.child = process.Child(pid, pidfd)
-
-    def _release(self, birth: init.Birth) -> None:
-        """Finish what init was born into, its cgroup's limits and its id maps, and let it go on."""
-        if self.cgroup:
-            self.cgroup.apply(self.config["linux"].get("resources") or {})  # nothing of the container's has run yet
-        if CLONE.NEWUSER in birth.flags:
-            linux = self.config["linux"]
-            userns.write_maps(self._child.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
-        with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
-            wire.send(self.sync, {"go": True})
-            if self.client is not None:
-                wire.send(self.sync, {"start": True})  # it will find this when its root stands
-
     def _hear_of_root(self) -> None:
-        """Wait until init has built its root; get the terminal's master from there."""
-        answer, fds = wire.receive(self.sync)
-        if answer is None:
-            raise ContainerError(f"init was killed while it built the root: {self._child.wait()}")
-        if "error" in answer:
-            raise wire.error_from_json(answer["error"])
-        self.warnings = answer["warnings"]
-        if fds:
-            self.master = fds[0]
+        """Wait until init has built its root; serve its terminal from then on."""
+        assert self.creation is not None
+        self.creation.hear_of_root()
+        self.warnings = self.creation.warnings
+        self.master = self.creation.master
+        if self.master is not None:
             self.board.add_output(self.master, wire.STDOUT)
             self.board.set_input(self.master)
 
@@ -221,9 +162,8 @@ class Monitor:
 
     def abandon(self) -> None:
         """Take down what a failed `create` has made. The container is then as if it had never been asked for."""
-        if self.child:
-            self.child.kill()
-            self.child.wait()
+        if self.creation:
+            self.creation.abandon()
         if self.cgroup:
             self.cgroup.remove()
         self._close_sockets()
@@ -329,10 +269,6 @@ class Monitor:
     def _save(self, *, durable: bool = False, **changes: Any) -> None:
         self.state = self.state._replace(**changes)
         state.write(self.request["state"], self.state, durable=durable)
-
-
-def _id_maps(entries: Any) -> list[userns.IdMap]:
-    return [userns.IdMap(entry["containerID"], entry["hostID"], entry["size"]) for entry in entries or ()]
 
 
 def exit_code_of(error: LabrtError) -> int:

@@ -102,8 +102,11 @@ def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, in
     return number, soft, hard
 
 
-def become(program: Program, *, home_of: str = "/etc/passwd") -> None:
-    """Give everything away and execute. Returns never; raises ContainerError, CommandNotFound, …, if it cannot."""
+def become(program: Program, *, with_parent: bool = True) -> None:
+    """Give everything away and execute. Returns never; raises ContainerError, CommandNotFound, …, if it cannot.
+
+    `with_parent`: the kernel shall kill the program when its parent ends.
+    """
     user = find_user(program.user_name) if program.user_name else program.user
     env = {"HOME": user.home, **program.env} if program.user_name else program.env
     # Root's keys, those of the host's session among them, are not the container's. ENOSYS where there are no keyrings.
@@ -116,7 +119,8 @@ def become(program: Program, *, home_of: str = "/etc/passwd") -> None:
         # It takes CAP_SYS_ADMIN or no_new_privs to install a filter, and the former goes next.
         seccomp.install(program.filter, program.filter_flags)
     capabilities.take_on(program.capabilities, change_user=lambda: _change_user(user))
-    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
+    if with_parent:
+        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
     os.umask(program.umask)
     if program.no_new_privileges:
         capabilities.no_new_privileges()

@@ -1,0 +1,146 @@
+"""Creating a container, from the side of init's parent: what the monitor and `labrt-oci` do alike.
+
+    creation = Creation(config, bundle, cgroup=group, stdio=(0, 1, 2))
+    creation.clone()            init is there, in its namespaces, and waits
+    creation.release()          its limits and its id maps stand: it may go on
+    creation.hear_of_root()     its root stands: only *start* is missing
+    creation.abandon()          … or none of it
+
+Who was told with `listener` where *start* will come from, is not needed any more after `hear_of_root` and `let_wait`;
+without, *start* goes over `sync`, and init ends with its parent. See init.py for the other side; runtime.md of the OCI
+runtime-spec, "Lifecycle"; notebook 17.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import Any
+
+from labrt.errors import ContainerError, InvalidConfig
+from labrt.linux import cgroups, process, syscalls, userns
+from labrt.linux.flags import CLONE
+from labrt.linux.mounts import Mount
+from labrt.runtime import init, wire
+
+
+class Creation:
+    """An init in the making. The methods are called in the order in which they stand here."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        bundle: str,
+        *,
+        cgroup: cgroups.Cgroup | None = None,
+        stdio: tuple[int, int, int] | None = None,
+        root_mounts: tuple[Mount, ...] = (),
+        listener: socket.socket | None = None,
+        **terms: Any,
+    ) -> None:
+        """Say what init is to do. `stdio` None is a terminal; `terms` are further fields of init.Birth."""
+        self.config = config
+        self.cgroup = cgroup
+        self.child: process.Child | None = None
+        self.warnings: list[str] = []  # what this machine could not give, for whoever asked
+        self.master: int | None = None  # of the terminal, if there is one
+        flags, late, joined = init.births(config)
+        own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
+        self.birth = init.Birth(
+            config=config,
+            # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
+            program=None if own_users else init.prepare(config),
+            root=init.root_plan(config, root_of(config, bundle), list(root_mounts)),
+            flags=flags,
+            late=late,
+            joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
+            cgroup=cgroup,
+            stdio=stdio,
+            listener=listener,
+            **terms,
+        )
+        self._pid_namespace = next((path for path, flag in joined if flag == CLONE.NEWPID), None)
+        self.sync, self._far = wire.pair()
+
+    @property
+    def init(self) -> process.Child:
+        """Init, once it is cloned."""
+        assert self.child is not None, "there is no init yet"
+        return self.child
+
+    def clone(self) -> None:
+        """Let init be born. It waits until `release`."""
+        if self._pid_namespace:
+            # Only children enter a PID namespace: so we go, and the clone follows. We ourselves stay where we are.
+            fd = os.open(self._pid_namespace, os.O_RDONLY | os.O_CLOEXEC)
+            syscalls.setns(fd, CLONE.NEWPID)
+            os.close(fd)
+        into = self.cgroup.open_fd() if self.cgroup else None
+        try:
+            pid, pidfd = syscalls.clone3(self.birth.flags, exit_signal=signal.SIGCHLD, cgroup=into)
+            if pid == 0:
+                try:
+                    self.sync.close()
+                    init.run(self.birth, self._far)
+                finally:
+                    os._exit(127)
+        finally:
+            if into is not None:
+                os.close(into)
+        self.child = process.Child(pid, pidfd)
+        self._far.close()
+
+    def release(self, *, start: bool = False) -> None:
+        """Finish what init was born into, its cgroup's limits and its id maps, and let it go on.
+
+        `start`: at once to the end, without another word.
+        """
+        linux = self.config["linux"]
+        if self.cgroup:
+            self.cgroup.apply(linux.get("resources") or {})  # nothing of the container's has run yet
+        if CLONE.NEWUSER in self.birth.flags:
+            userns.write_maps(self.init.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
+        with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
+            wire.send(self.sync, {"go": True})
+            if start:
+                wire.send(self.sync, {"start": True})  # it will find this when its root stands
+
+    def hear_of_root(self) -> None:
+        """Wait until init has built its root; get the terminal's master from there."""
+        answer, fds = wire.receive(self.sync)
+        if answer is None:
+            raise ContainerError(f"init was killed while it built the root: {self.init.wait()}")
+        if "error" in answer:
+            raise wire.error_from_json(answer["error"])
+        self.warnings = answer["warnings"]
+        if fds:
+            self.master = fds[0]
+
+    def let_wait(self) -> None:
+        """Leave init to its `listener`: from here on it lives without us. Raises ContainerError if it has died."""
+        try:
+            wire.send(self.sync, {"wait": True})
+        except ConnectionError:
+            raise ContainerError(f"init was killed while it waited: {self.init.wait()}") from None
+
+    def abandon(self) -> None:
+        """Take down what there is of it. The cgroup may go then, too: it is whoever made it's."""
+        if self.child:
+            self.child.kill()
+            self.child.wait()
+        for end in (self.sync, self._far):
+            end.close()
+
+
+def root_of(config: dict[str, Any], bundle: str) -> str:
+    """Return where the root that a config names lies. Raises InvalidConfig if nothing is there."""
+    root = os.path.join(bundle, config["root"]["path"])
+    if not os.path.isdir(root):
+        raise InvalidConfig(f"root.path: {root} is no directory", remedy="the bundle must hold it")
+    return os.path.realpath(root)
+
+
+def _id_maps(entries: Any) -> list[userns.IdMap]:
+    return [userns.IdMap(entry["containerID"], entry["hostID"], entry["size"]) for entry in entries or ()]
