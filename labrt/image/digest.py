@@ -10,7 +10,6 @@ change. Specification: OCI image-spec, descriptor.md, "Digests". Notebook 12.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from typing import NamedTuple, Protocol
 
@@ -55,10 +54,14 @@ class Digest(NamedTuple):
     @classmethod
     def of(cls, data: bytes, algorithm: str = "sha256") -> Digest:
         """Return the digest of these bytes."""
+        import hashlib  # with all of OpenSSL: 3 ms, for those who compute one
+
         return cls(algorithm, hashlib.new(algorithm, data).hexdigest())
 
     def hasher(self) -> Hasher:
         """Return an empty running hash of this digest's algorithm."""
+        import hashlib
+
         return hashlib.new(self.algorithm)
 
     @property

@@ -20,8 +20,6 @@ import signal
 import socket
 import struct
 import termios
-import threading
-import tty
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NamedTuple
@@ -137,6 +135,8 @@ def raw(fd: int) -> Iterator[None]:
     The old settings come back at the end of the block, after an exception, and also when SIGTERM, SIGHUP or SIGQUIT
     ends the process (in the main thread, if nobody else handles them): a shell that does not echo helps nobody.
     """
+    import tty
+
     with _terminal(fd, "TCGETS"):
         before = termios.tcgetattr(fd)
 
@@ -162,6 +162,8 @@ def _at_death(restore: Callable[[], None]) -> Iterator[None]:
         restore()
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
+
+    import threading
 
     signals: list[signal.Signals] = []
     if threading.current_thread() is threading.main_thread():
