@@ -317,6 +317,24 @@ def test_nobody_there_is_a_warning_that_says_what_is_used_instead(closed: str) -
     assert seen.status == "warn" and "embedded default" in seen.saw
 
 
+def test_a_mirror_is_asked_instead_of_the_hub(labrt_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub(200) as url:
+        base = url.removesuffix("/v2/")
+        monkeypatch.setenv("LABRT_MIRROR", base + "/")
+        assert surroundings.docker_hub() == Check("docker hub", "ok", f"the mirror {base.split('//')[1]} answers")
+        assert "the mirror" in labrt.doctor()["docker hub"].saw
+    seen = surroundings.docker_hub()  # it is gone by now
+    assert seen.status == "warn" and "Docker Hub itself is asked instead" in seen.saw and "LABRT_MIRROR" in seen.remedy
+    assert seen.saw.startswith("the mirror") and surroundings.no_answer().saw.startswith("no answer from the mirror")
+
+
+def test_a_mirror_that_is_no_url_is_said(labrt_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABRT_MIRROR", "mirror.example:5000")
+    seen = labrt.doctor()["docker hub"]
+    assert seen.status == "fail" and "LABRT_MIRROR is 'mirror.example:5000'" in seen.saw
+    assert seen.remedy == "export LABRT_MIRROR=http://HOST:5000"
+
+
 def test_silence_is_a_warning() -> None:
     with silent() as url:
         assert "ReadTimeout" in surroundings.docker_hub(url, timeout=0.05).saw

@@ -4,7 +4,8 @@
 # systemd, cgroup v2, AppArmor, the stock cloud kernel, the user vagrant; no KVM, loop device or mount outlives it.
 # setup.sh runs here too, in a chroot: compiling and unpacking would take ten times as long in an emulated guest. There
 # the provisioning then does what `vagrant provision` does: it finds the packages and .venv as they should be.
-# Needs root and Debian's mmdebstrap, e2fsprogs, busybox-static, cpio, kmod.
+# Needs root and Debian's mmdebstrap, e2fsprogs, cpio, kmod. Exits with 77 when it cannot be made here, which is no fault of its own.
+# With LABRT_VM_TREE set, FOLDER/root is left instead of the disk, with LABRT_VM_PACKAGES in it too (for box.sh).
 set -eu
 umask 022
 release=$1 folder=$2
@@ -14,24 +15,13 @@ mkdir -p "$folder.new" "${folder%/*}/pip"
 folder=$folder.new
 root=$folder/root
 
-case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) echo "no cloud kernel for $(uname -m)" >&2; exit 1 ;; esac
-
-# The mirrors that this machine's own apt uses, if it is a Debian; else mmdebstrap's.
-. /etc/os-release
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-if [ "$ID" = debian ] && [ -z "${LABRT_VM_MIRROR:-}" ]; then
-    apt-get indextargets --format "deb [signed-by=$keyring] \$(REPO_URI) \$(RELEASE) main" 'Created-By: Packages' |
-        grep -E " $VERSION_CODENAME(-updates|-security)? main$" | sort -u | sed "s/ $VERSION_CODENAME/ $release/" >"$folder/sources.list"
-fi
-[ -s "$folder/sources.list" ] || rm -f "$folder/sources.list"
+case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) echo "no cloud kernel for $(uname -m)" >&2; exit 77 ;; esac
 
 packages=$(sed -n 's/^\(test_\)\{0,1\}packages="\(.*\)"/\2/p' labrt/setup.sh | tr '\n' ' ')
 system="systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod sudo procps iproute2 iputils-ping nftables
     iptables apparmor uidmap btrfs-progs xfsprogs e2fsprogs dmsetup thin-provisioning-tools rsync less strace"
-include=$(printf '%s,' $system $packages)
-mmdebstrap --mode=root --variant=minbase --include="${include%,}" \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-    "$release" "$root" ${LABRT_VM_MIRROR:-$([ ! -e "$folder/sources.list" ] || echo "$folder/sources.list")}
+# shellcheck disable=SC2086  # lists of words
+sh tests/vm/debian.sh "$release" "$root" $system $packages ${LABRT_VM_PACKAGES:-}
 
 # What the machine is ---------------------------------------------------------------------------------------------------
 
@@ -60,6 +50,7 @@ done
 chroot "$root" update-ca-certificates >/dev/null 2>&1
 
 # The kernel: unpacked, not installed; its package would make a boot loader and a large initrd, which take minutes to load under emulation.
+rm -f "$root/etc/resolv.conf"  # a link, where systemd-resolved is
 cp /etc/resolv.conf "$root/etc/resolv.conf"
 chroot "$root" apt-get -qq update
 kernel=$(chroot "$root" apt-cache depends "linux-image-cloud-$arch" | sed -n 's/.*Depends: \(linux-image-[0-9]\)/\1/p' | head -n 1)
@@ -109,17 +100,22 @@ cat >"$ird/init" <<'INIT'
 #!/bin/busybox sh
 b=/bin/busybox
 $b mount -t devtmpfs devtmpfs /dev
+$b mount -t proc proc /proc
+for word in $($b cat /proc/cmdline); do case $word in root=*) disk=${word#root=} ;; esac; done
+$b umount /proc
 for module in /m/*.ko; do $b insmod $module; done
 tries=0
-until [ -b /dev/vda ] || [ $tries -ge 200 ]; do $b sleep 0.1; tries=$((tries + 1)); done
-$b mount -t ext4 -o noatime /dev/vda /root && exec $b switch_root /root /sbin/init
+until [ -b $disk ] || [ $tries -ge 200 ]; do $b sleep 0.1; tries=$((tries + 1)); done
+$b mount -t ext4 -o noatime $disk /root && exec $b switch_root /root /sbin/init
 echo "labrt: no disk"; $b poweroff -f
 INIT
 chmod 755 "$ird/init"
 (cd "$ird" && find . | cpio -o -H newc --quiet) >"$folder/initrd"
 
-truncate -s 6G "$folder/disk.raw"
-mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 -d "$root" "$folder/disk.raw"
-rm -rf --one-file-system "$root" "$ird"
-rm -rf "${folder%.new}"
+if [ -z "${LABRT_VM_TREE:-}" ]; then
+    truncate -s 6G "$folder/disk.raw"
+    mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 -d "$root" "$folder/disk.raw"
+    rm -rf --one-file-system "$root"
+fi
+rm -rf --one-file-system "$ird" "${folder%.new}"
 mv "$folder" "${folder%.new}"

@@ -9,8 +9,9 @@
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
     control_groups  controllers, delegation, swap
 
-Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub is asked in a
-thread beside the rest, and waited for at most two seconds. Notebook 00 begins with it.
+Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub, or the mirror
+that LABRT_MIRROR names, is asked in a thread beside the rest, and waited for at most two seconds. Notebook 00 begins
+with it.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ __all__ = ["Check", "Host", "Report", "Status", "doctor"]
 PATIENCE = 1.8  # seconds, for Docker Hub's answer, from when the doctor begins
 
 
-def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = surroundings.HUB) -> Report:
-    """Examine a machine; None means this one, and this user's places. `hub` is the registry asked whether it answers.
+def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "") -> Report:
+    """Examine a machine; None means this one, and this user's places.
 
+    `hub` is the URL that is asked whether it answers; "" is that of LABRT_MIRROR where that is set, else Docker Hub's.
     A question that itself goes wrong is a failed check: this function raises nothing on purpose.
     """
     host, where = host or Host(), where or paths.default()

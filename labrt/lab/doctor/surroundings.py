@@ -77,36 +77,59 @@ def clock(now: float | None = None) -> Check:
     return Check("clock", "ok", saw)
 
 
-def docker_hub(url: str = HUB, timeout: float = 1.5) -> Check:
+def hub() -> str:
+    """Return the URL that is asked first for Docker Hub's images: LABRT_MIRROR's, where that is set, or its own."""
+    from labrt.registry import endpoints
+
+    mirror = endpoints.of_environment().get("docker.io")
+    return f"{mirror.rstrip('/')}/v2/" if mirror else HUB
+
+
+def docker_hub(url: str = "", timeout: float = 1.5) -> Check:
     """Ask a registry for /v2/: any answer at all, 401 as a rule, means that images can be had from it.
 
-    `timeout` is in seconds, for connecting and for the answer each; the answer's date is compared with our clock.
+    `url` "" is what pulls ask, see hub(). `timeout` is in seconds, for connecting and for the answer each; the answer's
+    date is compared with our clock.
     """
     import requests  # 60 ms and more: only those who ask pay
 
-    name, host = "docker hub", url.split("/")[2]
+    url = url or hub()
+    name, who = "docker hub", _who(url)
     try:
         answer = requests.get(url, timeout=timeout, allow_redirects=False, headers={"User-Agent": "labrt-doctor"})
     except requests.RequestException as error:
-        saw = f"{host} not reached ({type(error).__name__}): the embedded default is used instead"
-        return Check(name, "warn", saw, _reach(url))
+        return Check(name, "warn", f"{who} not reached ({type(error).__name__}): {_instead(url)}", _reach(url))
     if answer.status_code not in (200, 401):
-        saw = f"{host} answers {answer.status_code} {answer.reason}: the embedded default is used instead"
-        return Check(name, "warn", saw, _reach(url))
+        return Check(name, "warn", f"{who} answers {answer.status_code} {answer.reason}: {_instead(url)}", _reach(url))
     there = email.utils.parsedate_tz(answer.headers.get("Date", ""))
     if there and abs(skew := time.time() - email.utils.mktime_tz(there)) > 300:
-        return Check(name, "warn", f"our clock is {skew:+.0f} s from that of {host}", SET_CLOCK)
-    return Check(name, "ok", f"{host} answers")
+        return Check(name, "warn", f"our clock is {skew:+.0f} s from that of {who}", SET_CLOCK)
+    return Check(name, "ok", f"{who} answers")
+
+
+def _mirrored(url: str) -> bool:
+    return url != HUB and url == hub()
+
+
+def _who(url: str) -> str:
+    host = url.split("/")[2].rpartition("@")[2]  # not its password
+    return f"the mirror {host}" if _mirrored(url) else host
+
+
+def _instead(url: str) -> str:
+    return "Docker Hub itself is asked instead" if _mirrored(url) else "the embedded default is used instead"
 
 
 def _reach(url: str) -> str:
+    if _mirrored(url):
+        return f"curl -sSI {url} || unset LABRT_MIRROR  # a VM keeps it in /etc/labrt.conf"
     return f"curl -sSI {url} || export LABRT_MIRROR=http://HOST:5000  # HOST: a mirror that is near"
 
 
-def no_answer(url: str = HUB) -> Check:
+def no_answer(url: str = "") -> Check:
     """Say that nothing came back in time: a resolver that hangs knows no timeout of ours."""
-    saw = f"no answer from {url.split('/')[2]} in time: the embedded default is used instead"
-    return Check("docker hub", "warn", saw, _reach(url))
+    url = url or hub()
+    return Check("docker hub", "warn", f"no answer from {_who(url)} in time: {_instead(url)}", _reach(url))
 
 
 def libseccomp() -> Check:
