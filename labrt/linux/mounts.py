@@ -89,7 +89,7 @@ def _parse(options: tuple[str, ...]) -> Options:
         elif option in ("rro", "rnosuid", "rnodev", "rnoexec"):
             # The runtime-spec's recursive forms: all mounts below as well. mount(2) cannot, mount_setattr(2) can.
             recursive |= _ATTRIBUTES[_FLAGS[option[1:]][0]]
-        else:
+        elif option != "loop" and not option.startswith("x-"):  # as in fstab: these are for whoever mounts
             data.append(option)
     attr_set, attr_clear = (
         sum(attribute for flag, attribute in _ATTRIBUTES.items() if flag in word) for word in (to_set, to_clear)
@@ -127,6 +127,35 @@ class Mount(NamedTuple):
     def is_bind(self) -> bool:
         """Whether this shows a part of the host's tree, instead of a file system of its own."""
         return self.type == "bind" or bool({"bind", "rbind"} & set(self.options))
+
+    @property
+    def wants_device(self) -> bool:
+        """Whether it is made from a device of the host's, which a container's cgroup would not let be opened."""
+        return not self.is_bind and (
+            self.source.startswith("/dev/") or "loop" in self.options or self.type.startswith("fuse.")
+        )
+
+    def open(self) -> int:
+        """Make the mount, but attach it nowhere: returns its descriptor, which the caller closes. See fscontext.py.
+
+        With the option `loop`, `source` is a file; a type `fuse.NAME` starts the program that serves it, see fuse.py.
+        """
+        from labrt.linux import fscontext, loop
+
+        if self.type.startswith("fuse."):
+            from labrt.linux import fuse
+
+            return fuse.open_served(self.type, self.source, self.options)
+        options = parse_options(self.options)
+        data = options.data.split(",") if options.data else []
+        if "loop" not in self.options:
+            return fscontext.create(self.type, self.source, data, options.attr_set)
+        with loop.attached(self.source) as device:
+            return fscontext.create(self.type, device, data, options.attr_set)
+
+    def opened(self) -> Mount:
+        """Open it, and return what attaches it: in this process, or in one that inherits its descriptors."""
+        return self._replace(type="detached", source=str(self.open()), options=())
 
     def __str__(self) -> str:
         what = f"bind {self.source}" if self.is_bind else self.type
@@ -171,7 +200,15 @@ def _attach_bind(mount: Mount, target: int) -> None:
 
 
 def _attach_file_system(mount: Mount, target: int) -> None:
+    if mount.type == "detached":
+        _attach_detached(int(mount.source), target)
+        return
+    if mount.wants_device:
+        _attach_and_close(mount.open(), target)
+        return
     options = parse_options(mount.options)
+    if mount.type == "overlay" and _attach_overlay(mount, options, target):
+        return
     directory, data = _relative(options.data) if mount.type == "overlay" else (None, options.data)
     if directory is None:
         syscalls.mount(mount.source, f"/proc/self/fd/{target}", mount.type, options.set, data or None)
@@ -183,6 +220,28 @@ def _attach_file_system(mount: Mount, target: int) -> None:
     finally:
         os.fchdir(here)
         os.close(here)
+
+
+def _attach_detached(fd: int, target: int) -> None:
+    syscalls.move_mount(fd, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+
+
+def _attach_and_close(fd: int, target: int) -> None:
+    try:
+        _attach_detached(fd, target)
+    finally:
+        os.close(fd)
+
+
+def _attach_overlay(mount: Mount, options: Options, target: int) -> bool:
+    """Attach an overlay whose layers fsconfig(2) takes one by one. False where the kernel wants them in one string."""
+    from labrt.linux import fscontext
+
+    fd = fscontext.overlay(mount.source, options.data.split(","), options.attr_set)
+    if fd is None:
+        return False
+    _attach_and_close(fd, target)
+    return True
 
 
 def _relative(data: str) -> tuple[str | None, str]:
