@@ -1,0 +1,23 @@
+"""What a container can be told, in the words of `docker run`, and the config.json that comes of it.
+
+    options = Options("busybox", ("sh",), memory="64m", volumes=["/srv:/data:ro"], cap_add=["NET_ADMIN"])
+    config = to_config(options, image.config, id, directory)      what runc would read
+    record = to_record(options, image.config)                     what `inspect` shows: docker's HostConfig and Config
+
+    model        every option, with what the kernel makes of it
+    build        the config.json
+    resources    memory, CPU time, processes, I/O; ulimits, sysctls     namespaces   --ipc, --pid, --uts, --cgroupns
+    security     capabilities, seccomp, --privileged                    devices      --device
+    mounts       -v, --mount, --tmpfs, --volumes-from                   init         --init
+    etc          hostname, hosts, resolv.conf                           records      labels, health, restart, logs
+
+Each of them but the first two is imported when one of its options is given. The table of notebook 16, from flag to
+JSON, is this directory.
+"""
+
+from __future__ import annotations
+
+from labrt.engine.options.build import to_config, write_etc
+from labrt.engine.options.model import NETWORKS, SMALLEST_MEMORY, Options, to_record
+
+__all__ = ["NETWORKS", "SMALLEST_MEMORY", "Options", "to_config", "to_record", "write_etc"]
