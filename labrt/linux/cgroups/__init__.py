@@ -41,15 +41,16 @@ def create(
     hierarchy: Hierarchy | None = None,
     parent: str = PARENT,
     controllers: Collection[str] | None = None,
+    every_tree: bool = False,
 ) -> Cgroup:
     """Make a cgroup: `path` below `parent`, or with a leading slash from the trees' mount points.
 
     `controllers` (memory, pids, cpu, io, cpuset; None is all that there are) says which to have: on v1 each one is a
-    tree more to join. An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such
+    tree more to join. `every_tree` joins those too that nobody here asks for (perf_event, net_cls, name=systemd). An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such
     as a scope of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported where this user
     may not make one; then nothing is left behind.
     """
-    cgroup = _locate(path, hierarchy or detect(), parent, controllers)
+    cgroup = _locate(path, hierarchy or detect(), parent, controllers, every_tree)
     cgroup.entry = ledger.record("cgroup", cgroup.path)
     try:
         cgroup.make()
@@ -61,9 +62,11 @@ def create(
     return cgroup
 
 
-def load(path: str, *, hierarchy: Hierarchy | None = None, parent: str = PARENT) -> Cgroup:
+def load(
+    path: str, *, hierarchy: Hierarchy | None = None, parent: str = PARENT, every_tree: bool = False
+) -> Cgroup:
     """Re-open a cgroup that exists: to read, to add a process, or to remove it. Raises NotFound if there is none."""
-    cgroup = _locate(path, hierarchy or detect(), parent, None)
+    cgroup = _locate(path, hierarchy or detect(), parent, None, every_tree)
     if not cgroup.exists:
         raise NotFound(f"there is no cgroup {cgroup.path}", remedy="see `systemd-cgls` or the directories themselves")
     return cgroup
@@ -71,7 +74,7 @@ def load(path: str, *, hierarchy: Hierarchy | None = None, parent: str = PARENT)
 
 def remove_recorded(what: str, *, hierarchy: Hierarchy | None = None) -> None:
     """Take down a cgroup that the ledger names, with all processes in it, and strike it out. Harmless if it is gone."""
-    _locate(what, hierarchy or detect(), "/", None).remove()
+    _locate(what, hierarchy or detect(), "/", None, every_tree=True).remove()
 
 
 def prune(parent: str = PARENT, *, hierarchy: Hierarchy | None = None) -> None:
@@ -81,7 +84,9 @@ def prune(parent: str = PARENT, *, hierarchy: Hierarchy | None = None) -> None:
         tree.prune(os.path.dirname(directory) for directory in child.paths.values())
 
 
-def _locate(path: str, hierarchy: Hierarchy, parent: str, controllers: Collection[str] | None) -> Cgroup:
+def _locate(
+    path: str, hierarchy: Hierarchy, parent: str, controllers: Collection[str] | None, every_tree: bool = False
+) -> Cgroup:
     """Name a cgroup of this machine, whether it exists or not."""
     full = posixpath.join(parent, path)
     if full != posixpath.normpath(full) or not full.startswith("/") or full == "/":
@@ -99,15 +104,17 @@ def _locate(path: str, hierarchy: Hierarchy, parent: str, controllers: Collectio
         return unified
     if hierarchy.mode == "none":
         raise NotSupported("no control groups are mounted here", remedy="`mount -t cgroup2 none /sys/fs/cgroup`")
-    return v1.Cgroup(full, trees=_trees(hierarchy, wanted), unified=unified)
+    return v1.Cgroup(full, trees=_trees(hierarchy, None if every_tree else wanted), unified=unified)
 
 
-def _trees(hierarchy: Hierarchy, wanted: Collection[str]) -> dict[str, str]:
-    """Choose the v1 trees to be in: the wanted controllers', and what v1 needs where no v2 tree does it.
+def _trees(hierarchy: Hierarchy, wanted: Collection[str] | None) -> dict[str, str]:
+    """Choose the v1 trees to be in: the wanted controllers', and what v1 needs where no v2 tree does it; None: all.
 
     Not name=systemd, which controls nothing and is systemd's own, nor network and perf controllers, which nobody asks
     for: each more tree makes each start slower.
     """
+    if wanted is None:
+        return {name: one.mountpoint for one in hierarchy.trees if one.version == 1 for name in one.controllers}
     needed = {v1.NAMES.get(name, name) for name in wanted} | {"devices"}
     if not hierarchy.v2:
         needed |= {"freezer", "cpuacct"}
