@@ -3,7 +3,8 @@
     state   /var/lib/labrt           survives a reboot: images, layers, containers' configs and logs
     run     /run/labrt               does not, and need not: sockets, FIFOs, the ledger of kernel objects
 
-For an ordinary user these are $XDG_DATA_HOME/labrt and $XDG_RUNTIME_DIR/labrt. LABRT_ROOT=/some/dir moves both, to
+For an ordinary user these are $XDG_DATA_HOME/labrt and $XDG_RUNTIME_DIR/labrt, also where they are root of a user
+namespace of their own, which is where their containers live (runtime/rootless.py). LABRT_ROOT=/some/dir moves both, to
 /some/dir/lib and /some/dir/run: that is how two labrts live side by side, and how each test gets a house of its own.
 """
 
@@ -45,6 +46,11 @@ class Paths(NamedTuple):
         return os.path.join(self.state, "cache")
 
     @property
+    def events(self) -> str:
+        """What happened, one JSON object a line; older lines are in `events.1.jsonl` beside it."""
+        return os.path.join(self.state, "events.jsonl")
+
+    @property
     def ledger(self) -> str:
         """One file per kernel object that labrt made and has not yet taken down."""
         return os.path.join(self.run, "ledger")
@@ -61,8 +67,22 @@ def default() -> Paths:
     if root:
         root = os.path.abspath(root)
         return Paths(os.path.join(root, "lib"), os.path.join(root, "run"))
-    if os.geteuid() == 0:
+    user = owner()
+    if user == 0:
         return Paths("/var/lib/labrt", "/run/labrt")
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    run = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/labrt-{os.geteuid()}"
+    run = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/labrt-{user}"
     return Paths(os.path.join(data, "labrt"), os.path.join(run, "labrt"))
+
+
+def owner() -> int:
+    """Return whose labrt this is, by uid: 0 on the machine's root; a user's own where they only play root.
+
+    Who is root of a user namespace is known by what the machine belongs to: to somebody who does not exist in there.
+    """
+    user = os.geteuid()
+    if user != 0 or os.stat("/").st_uid == 0:
+        return user
+    with open("/proc/self/uid_map") as file:
+        maps = [[*map(int, line.split())] for line in file]
+    return next((outside for inside, outside, _ in maps if inside == 0), 0)

@@ -12,6 +12,7 @@ import sys
 import warnings
 
 STARTERS = ("run", "start", "exec")
+OUTSIDERS = ("doctor", "login", "logout", "completion")  # these want nothing of a user's namespaces
 
 TYPE_CHECKING = False  # as in syscalls.py: typing can wait, the launcher cannot
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _open_standard_streams()
+        if os.geteuid() != 0:
+            _enter_own_namespaces(arguments)
         if arguments and arguments[0] in STARTERS and "--help" not in arguments and "_LABRT_COMPLETE" not in os.environ:
             from labrt.runtime import launcher
 
@@ -51,6 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from labrt.cli import exitcodes
 
         return exitcodes.report(error, arguments[0] if arguments else "")
+
+
+def _enter_own_namespaces(arguments: Sequence[str]) -> None:
+    """Go where an ordinary user's images and containers are. Help, and what completes a word, needs none of them."""
+    if not arguments or arguments[0][:1] == "-" or arguments[0] in OUTSIDERS:
+        return
+    if "--help" in arguments or "_LABRT_COMPLETE" in os.environ:
+        return
+    from labrt.runtime import rootless
+
+    rootless.enter()
 
 
 def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:

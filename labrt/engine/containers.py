@@ -31,6 +31,7 @@ from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.image.tree import remove_path
 from labrt.linux import ledger
+from labrt.linux.mounts import Mount
 from labrt.runtime import container as runtime
 from labrt.runtime import log, wire
 from labrt.runtime import state as states
@@ -355,28 +356,40 @@ class Containers:
         id = os.urandom(32).hex()
         container = Container(id, self.where)
         directory = container.runtime.directory
-        config = options.to_config(wanted, image.config, id, directory)
+        inherited: Sequence[Mount] = ()
+        if wanted.given("ipc", "pid", "volumes_from"):
+            from labrt.engine import others
+
+            wanted, inherited = others.resolve(wanted, self)
+        config = options.to_config(wanted, image.config, id, directory, inherited=inherited)
+        if paths.owner():
+            from labrt.runtime import rootless
+
+            rootless.adapt(config)
         record = {
             "name": wanted.name, "image": wanted.image, "image_id": str(image.id), "created": time.time(),
             "command": config["process"]["args"], "stop_signal": image.config.stop_signal,
             "options": {"interactive": wanted.interactive, "tty": wanted.tty, "remove": wanted.remove,
                         "network": wanted.network},
+            **options.to_record(wanted, image.config),
         }  # fmt: skip
         named = [mount for mount in config["mounts"] if mount["type"] == "bind" and not mount["source"].startswith("/")]
         if not named:
-            return self._build(container, images, chain_ids, config, record)
+            return self._build(container, images, chain_ids, wanted, config, record)
         from labrt.engine.volumes import Volumes
 
         volumes = Volumes(self.where)
         with volumes.provided(named) as uses:
-            fill = functools.partial(volumes.fill, container, uses)
-            return self._build(container, images, chain_ids, config, {**record, "volumes": uses}, fill)
+            copied = [use for use in uses if use["destination"] not in options.no_copies(wanted)]
+            fill = functools.partial(volumes.fill, container, copied)
+            return self._build(container, images, chain_ids, wanted, config, {**record, "volumes": uses}, fill)
 
     def _build(
         self,
         container: Container,
         images: Images,
         chain_ids: Sequence[Digest],
+        wanted: Options,
         config: dict[str, Any],
         record: dict[str, Any],
         fill: Callable[[], None] | None = None,
@@ -389,7 +402,7 @@ class Containers:
             images.driver.prepare(id, chain_ids, durable=durable)
             if fill is not None:
                 fill()
-            options.write_etc(directory, config["hostname"])
+            options.write_etc(directory, wanted, id)
             raw = json.dumps(config).encode()
             files.replace(os.path.join(directory, "config.json"), raw, durable=durable)
             self._register(directory, record)

@@ -49,7 +49,7 @@ def info(where: paths.Paths | None = None) -> Info:
     return Info(
         labrt.__version__, counts, len({image.id for image in images.all()}), images.driver.name, drivers(where),
         detect().mode, f"{machine.sysname} {machine.release}", machine.machine, len(os.sched_getaffinity(0)),
-        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), os.geteuid() != 0, where.state, where.run,
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), paths.owner() != 0, where.state, where.run,
     )  # fmt: skip
 
 

@@ -22,9 +22,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from labrt.errors import UnsafeLayer, kernel_error
+from labrt.errors import LabrtWarning, UnsafeLayer, kernel_error
 from labrt.image.compression import LIMIT, Readable, Source
 from labrt.image.digest import Digest
+from labrt.image.powers import Powers
 from labrt.image.tar import entries
 from labrt.image.tree import Tree
 from labrt.image.unpack import Unpacker
@@ -56,15 +57,16 @@ def apply(
 
     `whiteouts` says what becomes of files removed from lower layers: "delete" them, they are in `root` too; or leave
     "overlay"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without `as_root`
-    (None: if this process is) owners are not set and devices left out. `limit` is in uncompressed bytes; `progress` is
+    owners are not set and devices left out; None is as far as this process may (powers.py), and where an owner is not
+    known here, that is a LabrtWarning. `limit` is in uncompressed bytes; `progress` is
     called with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
     machine's part (ENOSPC and its like).
     """
     source = Source(stream, limit=limit, progress=progress)
-    privileged = os.geteuid() == 0 if as_root is None else as_root
+    powers = Powers.ours() if as_root is None else Powers.of(as_root)
     size = 0
     with Tree(root) as tree:
-        unpacker = Unpacker(tree, whiteouts == "overlay", lowers, privileged)
+        unpacker = Unpacker(tree, whiteouts == "overlay", lowers, powers)
         for entry in entries(source):
             with _named(entry.name):
                 unpacker.unpack(entry, source)
@@ -72,6 +74,12 @@ def apply(
         source.drain()
         with _named("the layer's directories"):
             unpacker.finish()
+    if unpacker.foreign:
+        import warnings
+
+        remedy = "`labrt doctor` says how to get more ids"
+        about = f"{unpacker.foreign} files of a layer belong to users that do not exist here: they are root's now"
+        warnings.warn(LabrtWarning(f"{about} ({remedy})"), stacklevel=2)
     return Applied(source.diff_id, size)
 
 

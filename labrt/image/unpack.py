@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from labrt.errors import UnsafeLayer
 from labrt.image import lower, sparse, whiteouts
 from labrt.image.compression import Source
+from labrt.image.powers import Powers
 from labrt.image.tar import Entry, is_kept
 from labrt.image.tree import Tree
 
@@ -27,12 +28,14 @@ class Unpacker:
     mtime and mode must be set at the end, when nothing changes in them any more.
     """
 
-    def __init__(self, tree: Tree, overlay: bool, lowers: Sequence[str], as_root: bool) -> None:
+    def __init__(self, tree: Tree, overlay: bool, lowers: Sequence[str], powers: Powers) -> None:
         self.tree = tree
-        self.overlay = whiteouts.Overlay(trusted=as_root) if overlay else None
+        self.overlay = whiteouts.Overlay(trusted=powers.devices) if overlay else None
         self.hider: whiteouts.Hider = self.overlay or whiteouts.Delete()
         self.lowers = lowers
-        self.as_root = as_root
+        self.powers = powers
+        self.as_root = powers.root
+        self.foreign = 0  # how many entries belong to somebody who does not exist here
         self.made: set[str] = set()
         self.opaque: set[str] = set()
         self.times: dict[str, tuple[int, int]] = {}
@@ -170,10 +173,10 @@ class Unpacker:
             self._mark(above, name, path)
 
     def _directory_attributes(self, above: int, name: str, path: str, entry: Entry, *, existed: bool) -> None:
-        self._owner(above, name, entry.uid, entry.gid)
-        os.chmod(name, entry.mode if self.as_root else entry.mode | 0o700, dir_fd=above)
+        mode = self.powers.mode(entry.mode, self._owner(above, name, entry.uid, entry.gid))
+        os.chmod(name, mode if self.as_root else mode | 0o700, dir_fd=above)
         self._attributes(f"/proc/self/fd/{above}/{name}", entry, replace=existed)
-        self.times[path] = (entry.mode, entry.mtime)
+        self.times[path] = (mode, entry.mtime)
 
     def _file(self, above: int, name: str, entry: Entry, source: Source) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -189,9 +192,11 @@ class Unpacker:
                     offset, piece = offset + written, piece[written:]
             if entry.segments is not None:
                 os.truncate(fd, entry.size)  # a hole at the end is no data, but length
+            owner = self._owner_here(entry.uid, entry.gid)
             if self.as_root:
-                os.chown(fd, entry.uid, entry.gid)
-            os.chmod(fd, entry.mode)  # after chown, which takes the set-user-ID bit and capabilities away
+                os.chown(fd, *owner)
+            # After chown, which takes the set-user-ID bit and capabilities away.
+            os.chmod(fd, self.powers.mode(entry.mode, owner))
             self._attributes(fd, entry)
             os.utime(fd, ns=(entry.mtime, entry.mtime))
         finally:
@@ -235,20 +240,28 @@ class Unpacker:
 
     def _node(self, above: int, name: str, entry: Entry, kind: int) -> None:
         self._vacate(above, name, self._path(name))
-        if kind != stat.S_IFIFO and not self.as_root:
+        if kind != stat.S_IFIFO and not self.powers.devices:
             return
         if entry.major > 0xFFF or entry.minor > 0xFFFFF:
             raise UnsafeLayer(f"{entry.name!r:.200}: there is no device {entry.major}:{entry.minor}")
         os.mknod(name, kind | 0o600, os.makedev(entry.major, entry.minor), dir_fd=above)
-        self._owner(above, name, entry.uid, entry.gid)
-        os.chmod(name, entry.mode, dir_fd=above)
+        owner = self._owner(above, name, entry.uid, entry.gid)
+        os.chmod(name, self.powers.mode(entry.mode, owner), dir_fd=above)
         os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=above, follow_symlinks=False)
 
     # Attributes -------------------------------------------------------------------------------------------------------
 
-    def _owner(self, above: int, name: str, uid: int, gid: int) -> None:
+    def _owner(self, above: int, name: str, uid: int, gid: int) -> tuple[int, int]:
+        owner = self._owner_here(uid, gid)
         if self.as_root:
-            os.chown(name, uid, gid, dir_fd=above, follow_symlinks=False)
+            os.chown(name, *owner, dir_fd=above, follow_symlinks=False)
+        return owner
+
+    def _owner_here(self, uid: int, gid: int) -> tuple[int, int]:
+        """Say what to give to chown(2), and count those whose owner there is not, and who become root's."""
+        owner = self.powers.owner(uid, gid)
+        self.foreign += self.as_root and -1 in owner
+        return owner
 
     def _attributes(self, where: int | str, entry: Entry, *, replace: bool = False) -> None:
         """Set extended attributes, as root file capabilities too. `replace` takes away those of a lower layer."""

@@ -23,7 +23,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from labrt.errors import LabrtError
 from labrt.linux import namespaces as ns
@@ -31,6 +31,11 @@ from labrt.linux import syscalls
 from labrt.linux.flags import CLONE
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from labrt.linux.userns import IdMap
+
+    Maps = tuple[list[IdMap], list[IdMap]]  # of uids, of gids
 
 
 class JoinsCgroup(Protocol):
@@ -128,11 +133,13 @@ def spawn(
     namespaces: str | int = 0,
     cgroup: JoinsCgroup | None = None,
     propagation: str | None = "rprivate",
+    maps: Maps | None = None,
 ) -> Child:
     """Run `function` in a child made by one clone3(2), and return the child without waiting for it.
 
-    `namespaces` are the new ones: "pid,mnt" or CLONE flags. In a new user namespace root stands for the caller. In a
-    new mount namespace all mounts are first made `propagation` (None: left as is), or new ones would show on the host.
+    `namespaces` are the new ones: "pid,mnt" or CLONE flags. In a new user namespace root stands for the caller, or
+    `maps` say who is who (uids and gids, as of userns.rootless_maps). In a new mount namespace all mounts are first
+    made `propagation` (None: left as is), or new ones would show on the host.
     The child is in `cgroup` before `function` begins. Its exit code is what `function` returns, if that is an int, else
     0; 1 after an exception, whose traceback goes to file descriptor 2.
     """
@@ -155,7 +162,7 @@ def spawn(
             if cgroup is not None:
                 cgroup.add(child.pid)
             if CLONE.NEWUSER in flags:
-                _map_root_to_caller(child.pid)
+                _write_maps(child.pid, maps)
             os.write(opener, b"1")
         except BaseException:
             child.kill()
@@ -167,10 +174,10 @@ def spawn(
     return child
 
 
-def _map_root_to_caller(pid: int) -> None:
+def _write_maps(pid: int, maps: Maps | None) -> None:
     from labrt.linux import userns
 
-    userns.write_maps(pid, [userns.IdMap(0, os.geteuid(), 1)], [userns.IdMap(0, os.getegid(), 1)])
+    userns.write_maps(pid, *(maps or userns.single_maps()))
 
 
 def _clone(body: Callable[[], object], flags: int) -> Child:
@@ -279,6 +286,7 @@ def run_in_child(
     namespaces: str | int = 0,
     cgroup: JoinsCgroup | None = None,
     propagation: str | None = "rprivate",
+    maps: Maps | None = None,
 ) -> T:
     """Run `function` in a child as `spawn` does, and return what it returns, or raise what it raises.
 
@@ -302,7 +310,7 @@ def run_in_child(
         return 0
 
     try:
-        child = spawn(body, namespaces=namespaces, cgroup=cgroup, propagation=propagation)
+        child = spawn(body, namespaces=namespaces, cgroup=cgroup, propagation=propagation, maps=maps)
     except BaseException:
         os.close(read)
         os.close(write)

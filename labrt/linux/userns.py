@@ -6,6 +6,8 @@
     to_host(maps, id), to_container   look an id up
     subordinate_ids(user)             the ranges of /etc/subuid and /etc/subgid, which an ordinary user may map too
     rootless_maps()                   the maps of a rootless container: root is I, the others are my subordinates
+    single_maps()                     the maps of one who has no subordinates: root is I, and there is nobody else
+    is_first()                        whether this process is in the machine's own user namespace
     obstacles()                       why this machine lets nobody make a user namespace, if so
 
 "Outside" is the parent user namespace, as far as its own ids go. Until its maps are written everybody inside is the
@@ -28,6 +30,9 @@ CAP_SETGID, CAP_SETUID, CAP_SETFCAP = 6, 7, 31
 # The last 32-bit id, 2**32 - 1, means "no id" to setresuid(2); a map is at most 340 lines long since Linux 4.15.
 NO_ID = (1 << 32) - 1
 MAX_LINES = 340
+
+# newuidmap has root's power: not to be looked for where somebody else's PATH may lead.
+HELPERS = "/usr/bin:/bin:/usr/local/bin"
 
 
 class IdMap(NamedTuple):
@@ -100,20 +105,36 @@ def _names_of(user: str | int) -> set[str]:
     return {entry.pw_name, str(entry.pw_uid)}
 
 
-def _ranges(path: str, names: set[str]) -> list[IdRange]:
+def _ranges(path: str, names: set[str] | None) -> list[IdRange]:
+    """Read the ranges of those who are called so; None: everybody's."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:
             lines = [line.strip().split(":") for line in stream]
     except FileNotFoundError:
         return []
-    whole = (line for line in lines if len(line) == 3 and line[1].isdigit() and line[2].isdigit())
-    return [IdRange(int(start), int(size)) for name, start, size in whole if name in names and int(size)]
+    meant = [line for line in lines if names is None or line[0] in names]
+    whole = (line for line in meant if len(line) == 3 and line[1].isdigit() and line[2].isdigit())
+    return [IdRange(int(start), int(size)) for _, start, size in whole if int(size)]
 
 
 def rootless_maps(user: str | int | None = None, *, etc: str = "/etc") -> tuple[list[IdMap], list[IdMap]]:
     """The maps of a rootless container: 0 inside is ourselves, 1 and on are our subordinate ids, if we have any."""
     uids, gids = subordinate_ids(user, etc=etc)
     return _stack(os.geteuid(), uids), _stack(os.getegid(), gids)
+
+
+def single_maps() -> tuple[list[IdMap], list[IdMap]]:
+    """The maps that everybody may write: 0 inside is ourselves, and nobody else exists there."""
+    return [IdMap(0, os.geteuid(), 1)], [IdMap(0, os.getegid(), 1)]
+
+
+def is_first(*, proc: str = "/proc") -> bool:
+    """Whether this process is in the first user namespace, whose root alone makes devices and raises hard limits."""
+    try:
+        uids, _ = read_maps(proc=proc)
+    except OSError:
+        return True
+    return uids == [IdMap(0, 0, NO_ID)]
 
 
 def _stack(own: int, ranges: Sequence[IdRange]) -> list[IdMap]:
@@ -247,14 +268,33 @@ def _by_helper(program: str, pid: int, maps: Sequence[IdMap], file: str) -> None
     import shutil
     import subprocess
 
-    path = shutil.which(program)
-    remedy = f"apt install uidmap, and give the user a range in {file} (`usermod --add-subuids` and `--add-subgids`)"
+    path = shutil.which(program, path=HELPERS)
+    remedy = f"apt install uidmap, and give the user a range in {file} (`{add_ranges()}`)"
     if path is None:
         raise NotSupported(f"without root, more than one id takes {program}, which is not installed", remedy=remedy)
     words = [str(number) for line in maps for number in line]
     done = subprocess.run([path, str(pid), *words], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise NotSupported(f"{program} {pid} {' '.join(words)}: {done.stderr.strip()}", remedy=remedy)
+
+
+def add_ranges(user: str | None = None, *, etc: str = "/etc") -> str:
+    """Return what root types to give a user (None: ourselves) 65536 uids and gids that nobody has been given yet."""
+    import pwd
+
+    name = user
+    if name is None:
+        try:
+            name = pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            name = str(os.getuid())
+    uids, gids = (_first_free(os.path.join(etc, file)) for file in ("subuid", "subgid"))
+    return f"sudo usermod --add-subuids {uids}-{uids + 65535} --add-subgids {gids}-{gids + 65535} {name}"
+
+
+def _first_free(path: str) -> int:
+    """Return an id above all ranges of a file: as useradd, from 100000 on."""
+    return max([100_000, *(start + size for start, size in _ranges(path, None))])
 
 
 # What the machine allows ----------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import signal
 import socket
 from typing import Any
 
+from labrt import paths
 from labrt.errors import Conflict
 from labrt.linux import cgroups, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import CLONE
@@ -50,6 +51,10 @@ def _bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tu
     from_program, programs = wire.pair()
     # Born in its v2 cgroup, from outside: a clone from within the container's cgroup namespace could not name it.
     cgroup = cgroups.load(request["cgroup"], parent="/") if request["cgroup"] else None
+    if cgroup and paths.owner():
+        from labrt.runtime import rootless
+
+        rootless.approach(f"exec-{os.getpid()}")
     into = cgroup.open_fd() if cgroup else None
     scout, _ = syscalls.clone3(0, exit_signal=signal.SIGCHLD, cgroup=into)
     if into is not None:

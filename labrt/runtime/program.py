@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
-from labrt.linux import capabilities, seccomp, syscalls
+from labrt.linux import capabilities, seccomp, syscalls, userns
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
@@ -95,7 +95,8 @@ def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, in
     if soft > hard:
         raise InvalidConfig(f"process.rlimits: {entry['type']}: soft {soft} is above hard {hard}", remedy="lower it")
     ours = resource.getrlimit(number)[1]
-    may_raise = capabilities.CAP.SYS_RESOURCE in capabilities.bounding()
+    # It counts in the first user namespace only: see setrlimit(2).
+    may_raise = capabilities.CAP.SYS_RESOURCE in capabilities.bounding() and userns.is_first()
     if ours != resource.RLIM_INFINITY and hard > ours and not may_raise:
         warnings.append(f"{entry['type']} is {ours}, not {hard}: raising it needs CAP_SYS_RESOURCE")
         soft, hard = min(soft, ours), ours
@@ -133,8 +134,15 @@ def become(program: Program, *, with_parent: bool = True) -> None:
 def _change_user(user: User) -> None:
     with contextlib.suppress(PermissionError):  # a user namespace may forbid it: user_namespaces(7), setgroups
         os.setgroups(user.groups)
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+    try:
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        remedy = "take --user 0, or see what `labrt doctor` says of more ids"
+        what = f"user {user.uid}:{user.gid} does not exist in this user namespace"
+        raise ContainerError(what, remedy=remedy) from None
 
 
 def _enter_directory(path: str, user: User) -> None:

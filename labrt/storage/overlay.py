@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from labrt.image.tree import remove_path
 from labrt.linux import process
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
-from labrt.storage.directories import Directories
+from labrt.storage.directories import Directories, new_root
 from labrt.storage.workshop import is_host_root
 
 if TYPE_CHECKING:
@@ -67,9 +66,9 @@ class Overlay(Directories):
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
         from labrt.image import layer
 
-        _new_root(target, self.diff(below[-1]) if below else None)
+        new_root(target, self.diff(below[-1]) if below else None)
         lowers = [self.diff(chain_id) for chain_id in reversed(below)]
-        return layer.apply(stream, target, whiteouts="overlay", lowers=lowers, as_root=is_host_root())
+        return layer.apply(stream, target, whiteouts="overlay", lowers=lowers)
 
     def _published(self, chain_id: Digest) -> None:
         target = os.path.join("..", "layers", chain_id.hex, "diff")
@@ -86,7 +85,7 @@ class Overlay(Directories):
 
     def _make_root(self, container: str, chain_ids: Sequence[Digest]) -> None:
         # The root's own owner and mode are the upper directory's: overlayfs does not look for them below.
-        _new_root(os.path.join(container, "upper"), self.diff(chain_ids[-1]) if chain_ids else None)
+        new_root(os.path.join(container, "upper"), self.diff(chain_ids[-1]) if chain_ids else None)
         os.mkdir(os.path.join(container, "work"), 0o700)
         if not chain_ids:
             os.mkdir(os.path.join(container, "empty"), 0o755)  # overlayfs wants a lower directory: FROM scratch
@@ -127,18 +126,6 @@ def _file_system(path: str) -> str:
             if mount.device == device:
                 return mount.fstype
     return "an unknown file system"
-
-
-def _new_root(path: str, like: str | None) -> None:
-    """Make a directory with another's owner, mode and mtime; None is root's, 0755."""
-    os.mkdir(path, 0o755)
-    os.chmod(path, 0o755)
-    if like is not None:
-        found = os.stat(like)
-        if is_host_root():
-            os.chown(path, found.st_uid, found.st_gid)
-        os.chmod(path, stat.S_IMODE(found.st_mode))
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _try(place: str, trusted: bool) -> None:

@@ -16,7 +16,6 @@ from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.copy import copy_tree
 from labrt.storage.directories import Directories
-from labrt.storage.workshop import is_host_root
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
@@ -43,7 +42,7 @@ class Vfs(Directories):
         from labrt.image import layer
 
         self._copy(target, below)
-        return layer.apply(stream, target, whiteouts="delete", as_root=is_host_root())
+        return layer.apply(stream, target, whiteouts="delete")
 
     def _make_root(self, container: str, chain_ids: Sequence[Digest]) -> None:
         # Copied beside, then renamed: `mounts` of a half-copied root would start a container with half its files.

@@ -259,7 +259,7 @@ def test_the_helpers_are_asked_for_more_than_one_id(tmp_path: Path, monkeypatch:
     for parent in tmp_path.parents:
         if parent.stat().st_uid == os.geteuid() and parent != Path("/") and "pytest" in str(parent):
             parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(userns, "HELPERS", str(tmp_path))
 
     def look() -> int:
         with process_in_new_userns() as (pid, _finish):
@@ -286,7 +286,7 @@ def test_the_helpers_refusal_comes_through(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_no_helper_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(userns, "HELPERS", str(tmp_path))
 
     def look() -> str:
         with process_in_new_userns() as (pid, _finish):
@@ -318,6 +318,39 @@ def test_real_subordinate_ids_in_a_mount_namespace_with_its_own_etc(tmp_path: Pa
 
     expected = [IdMap(0, NOBODY), IdMap(1, 300000, 5000), IdMap(5001, 400000, 10)]
     assert process.run_in_child(look, namespaces="mnt") == (["0"] * 4, (expected, expected))
+
+
+def test_a_path_of_ones_own_leads_to_no_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("newuidmap", "newgidmap"):
+        (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/was-called\n")
+        (tmp_path / name).chmod(0o755)
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def look() -> str:
+        with process_in_new_userns() as (pid, _finish):
+            return message_of(NotSupported, lambda: userns.write_maps(pid, [IdMap(0, 5, 7)], [IdMap(0, 5, 7)]))
+
+    assert "newuidmap" in as_nobody(look) and not (tmp_path / "was-called").exists()
+
+
+def test_the_remedy_gives_a_range_that_nobody_has(tmp_path: Path) -> None:
+    assert userns.add_ranges("ann", etc=str(tmp_path)).endswith(
+        "--add-subuids 100000-165535 --add-subgids 100000-165535 ann"
+    )
+    (tmp_path / "subuid").write_text("bob:100000:65536\neve:300000:1000\nsome rubbish\n")
+    (tmp_path / "subgid").write_text("bob:5000:10\n")
+    assert userns.add_ranges("ann", etc=str(tmp_path)) == (
+        "sudo usermod --add-subuids 301000-366535 --add-subgids 100000-165535 ann"
+    )
+
+
+def test_which_user_namespace_is_the_machines_own() -> None:
+    single = as_nobody(userns.single_maps)
+    assert single == ([IdMap(0, NOBODY)], [IdMap(0, NOBODY)])
+    assert not as_nobody(lambda: process.run_in_child(userns.is_first, namespaces="user"))
+    if os.geteuid() == 0:
+        assert userns.is_first() == (procfs.read("self", "uid_map").split() == ["0", "0", str((1 << 32) - 1)])
 
 
 # Looking up -----------------------------------------------------------------------------------------------------------

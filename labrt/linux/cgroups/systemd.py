@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import time
 
+from labrt import paths
 from labrt.errors import Conflict, NotFound, NotSupported
 from labrt.linux.cgroups import files, tree
 from labrt.linux.cgroups.detect import Hierarchy, detect
@@ -75,7 +76,7 @@ def _call(method: str, *arguments: str) -> None:
     """Call systemd over D-Bus. busctl comes with systemd: a D-Bus library would be a dependency for two calls."""
     import subprocess
 
-    bus = [] if os.geteuid() == 0 else ["--user"]
+    bus = [] if paths.owner() == 0 else ["--user"]
     command = ["busctl", *bus, "--quiet", "call", *_MANAGER, method, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
