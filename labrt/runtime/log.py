@@ -2,8 +2,8 @@ r"""A container's log: one JSON object a line, in Docker's json-file format, so 
 
     {"log": "hello\n", "stream": "stdout", "time": "2026-11-24T05:22:13.123456789Z"}
 
-`Writer` cuts what a container writes into lines; `Reader` gives them back, the last ones first found from the end, and
-then those that came since.
+`Writer` cuts what a container writes into lines, and begins a new file when one is full: ID-json.log is what is written
+to, ID-json.log.1 the one before it, and so on. log_reader.py reads them.
 See Docker's "JSON File logging driver".
 """
 
@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 LONGEST = 16 * 1024  # of a line, as Docker: what is longer becomes several entries, of which only the last ends in \n
 
@@ -28,11 +28,17 @@ class Entry(NamedTuple):
 
 
 class Writer:
-    """Appends to a log file. Each stream's unfinished line is held back until it ends, is too long, or `close`."""
+    """Appends to a log file. Each stream's unfinished line is held back until it ends, is too long, or `flush`.
 
-    def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    With `max_size`, in bytes, a file that is full is renamed, and `max_files` are kept, the one in use among them.
+    """
+
+    def __init__(self, path: str, *, max_size: int | None = None, max_files: int = 1) -> None:
+        self._path, self._max_size, self._max_files = path, max_size, max_files
         self._rest = {"stdout": b"", "stderr": b""}
+        self._open()
+        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            self._write(b"\n")  # a writer was killed in the midst of a line, which ours must not be glued to
 
     def write(self, stream: str, data: bytes) -> None:
         """Take what has arrived on a stream. Raises OSError when the disk is full."""
@@ -42,14 +48,61 @@ class Writer:
             lines.append(self._rest[stream][:LONGEST])
             self._rest[stream] = self._rest[stream][LONGEST:]
         if lines:
-            _write_all(self._fd, _entries(stream, lines))
+            self._write(_entries(stream, lines))
+
+    def flush(self) -> None:
+        """Write what was held back: nothing more comes."""
+        held = b"".join(_entries(stream, [rest]) for stream, rest in self._rest.items() if rest)
+        self._rest = dict.fromkeys(self._rest, b"")
+        self._write(held)
 
     def close(self) -> None:
         """Write what was held back, and close."""
         try:
-            _write_all(self._fd, b"".join(_entries(stream, [rest]) for stream, rest in self._rest.items() if rest))
+            self.flush()
         finally:
             os.close(self._fd)
+
+    def _open(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(self._path, flags, 0o640)
+        self._size = os.fstat(self._fd).st_size
+
+    def _write(self, data: bytes) -> None:
+        """Write whole entries, as many as fit, then the next file's."""
+        while data:
+            end = self._room(data)
+            self._size += end
+            _write_all(self._fd, data[:end])
+            data = data[end:]
+            if self._max_size and (data or self._size >= self._max_size):
+                self._rotate()
+
+    def _room(self, data: bytes) -> int:
+        """Return how many bytes of `data`, up to an entry's end, go into the present file: at least one entry."""
+        if not self._max_size or self._size + len(data) <= self._max_size:
+            return len(data)
+        fits = data.rfind(b"\n", 0, max(self._max_size - self._size, 0)) + 1
+        return fits or (0 if self._size else data.find(b"\n") + 1)
+
+    def _rotate(self) -> None:
+        """Begin a new file. The oldest is renamed first: killed in between, we leave a gap in the names, nothing is lost.
+
+        Even the only one is not emptied but replaced: who follows it still holds its file, and reads it to its end.
+        """
+        for number in range(self._max_files - 1, 0, -1):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(numbered(self._path, number - 1), numbered(self._path, number))
+        if self._max_files == 1:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+        os.close(self._fd)
+        self._open()
+
+
+def numbered(path: str, number: int) -> str:
+    """Name the file that came `number` files before the one in use."""
+    return f"{path}.{number}" if number else path
 
 
 def _entries(stream: str, lines: list[bytes]) -> bytes:
@@ -86,68 +139,3 @@ def parse(line: bytes) -> Entry | None:
         return Entry(value["log"], value["stream"], value["time"])
     except (ValueError, KeyError, TypeError):
         return None
-
-
-class Reader:
-    """Reads a log piece by piece. It holds the file open: what a container wrote before it was removed is still read.
-
-    The file need not be there yet. `offset`, in bytes, is up to where it was read.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self.offset = 0
-        self._open()
-
-    def _open(self) -> BinaryIO | None:
-        if self._file is None:
-            with contextlib.suppress(FileNotFoundError):
-                self._file = open(self._path, "rb")  # noqa: SIM115  (close is ours)
-        return self._file
-
-    def skip_to(self, tail: int) -> None:
-        """Go to where the last `tail` lines of what is there begin."""
-        if file := self._open():
-            self.offset = _start_of_tail(file.fileno(), file.seek(0, os.SEEK_END), tail)
-
-    def read(self) -> list[Entry]:
-        """Return the entries from `offset` on, as far as their lines are whole: the monitor may be in the middle."""
-        file = self._open()
-        if file is None:
-            return []
-        file.seek(self.offset)
-        raw = file.read()
-        whole = raw[: raw.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        return [entry for entry in map(parse, whole.splitlines()) if entry]
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            self._file.close()
-
-
-def read(path: str, *, tail: int | None = None) -> tuple[list[Entry], int]:
-    """Return the entries (the last `tail` lines of them; None: all), and the offset up to which the file was read."""
-    with contextlib.closing(Reader(path)) as reader:
-        if tail is not None:
-            reader.skip_to(tail)
-        return reader.read(), reader.offset
-
-
-def _start_of_tail(fd: int, size: int, tail: int) -> int:
-    """Find where the last `tail` lines begin, reading backwards: a long log is not read through for its end."""
-    if tail <= 0:
-        return size
-    end, seen, block = size, 0, 1 << 16
-    while end > 0:
-        start = max(0, end - block)
-        chunk = os.pread(fd, end - start, start)
-        position = len(chunk)
-        while (position := chunk.rfind(b"\n", 0, position)) >= 0:
-            seen += start + position < size - 1  # the newline that ends the file begins no line
-            if seen == tail:
-                return start + position + 1
-        end = start
-    return 0

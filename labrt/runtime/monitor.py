@@ -3,9 +3,11 @@
 It owns what must outlive whoever asked for the container (a command line, a notebook's kernel, a daemon): the stdio or
 the terminal, the log, the exit status. It is forked from the launcher, leads a session of its own, clones init, and
 then waits: for output, for clients on its socket, for the end of init. When that comes it writes down how, tells
-everybody, takes the cgroup down, and ends.
+everybody, takes the cgroup down, and ends; or, where a restart policy says so, clones another init after a pause
+(restarts.py). It also probes the container's health (health.py).
 
-If the monitor itself is killed, the kernel kills the container (PR_SET_PDEATHSIG), and the next command finds out.
+If the monitor itself is killed, the kernel kills the container (PR_SET_PDEATHSIG), and the next command finds out. No
+restart policy acts then, for it was the monitor's to act: engine/restore.py does, when somebody calls it.
 
 Interface: `run(request, reply)`, called by the launcher. See notebook 17.
 """
@@ -19,16 +21,22 @@ import os
 import selectors
 import socket
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from labrt.errors import Conflict, LabrtError, NotSupported
+from labrt import paths
+from labrt.errors import Conflict, ContainerError, LabrtError, NotSupported
 from labrt.linux import cgroups, ledger, process, procfs, pty
 from labrt.linux.cgroups import systemd
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
-from labrt.runtime import log, state, stdio, wire
+from labrt.runtime import events, log, restarts, state, stdio, wire
+from labrt.runtime.alarms import Alarms
 from labrt.runtime.creation import Creation
 from labrt.runtime.state import State
+
+if TYPE_CHECKING:
+    from labrt.runtime.health import Health
 
 
 def run(request: dict[str, Any], reply: socket.socket, client: int | None = None) -> None:
@@ -66,6 +74,13 @@ class Monitor:
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
+        self.alarms = Alarms()
+        self.policy = restarts.Policy.from_json(request.get("restart"))
+        self.backoff = restarts.Backoff()
+        self.attributes: dict[str, str] = request.get("attributes") or {}  # of its events
+        self.health: Health | None = None
+        self.ended = False
+        self.watched = False  # whether somebody heard of the end from us
         own = process.start_time() or 0
         boot = procfs.boot_id()
         self.state = State(request["id"], self.bundle, monitor=os.getpid(), monitor_starttime=own, boot=boot)
@@ -79,15 +94,20 @@ class Monitor:
 
     def create(self) -> None:
         """Do all up to the point where only *start* is missing. Raises whatever went wrong; then `abandon`."""
+        entry = ledger.record("process", str(os.getpid()), starttime=str(self.state.monitor_starttime))
+        self.undo.callback(ledger.strike, entry)
+        writer = log.Writer(self.request["log"], **self.request.get("log_limits") or {})
+        self.board = stdio.Switchboard(self.selector, writer, self._on_control)
+        self._build(start=self.client is not None)
+        self._save(status=state.CREATED, created=time.time())
+
+    def _build(self, *, start: bool) -> None:
+        """Make its cgroup and its init, and listen to them. With `start` its program begins as soon as it can."""
         with open(os.path.join(self.bundle, "config.json")) as file:
             config = json.load(file)
         oci.validate(config)
         self.config = config
-        entry = ledger.record("process", str(os.getpid()), starttime=str(self.state.monitor_starttime))
-        self.undo.callback(ledger.strike, entry)
-        self._save(cgroup=config["linux"].get("cgroupsPath") or "")
-        self.board = stdio.Switchboard(self.selector, log.Writer(self.request["log"]), self._on_control)
-        self._make_cgroup()
+        self._make_cgroup(config["linux"].get("cgroupsPath") or "")
         ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
         root_mounts = tuple(Mount.from_json(entry) for entry in self.request["root_mounts"])
         self.creation = Creation(config, self.bundle, cgroup=self.cgroup, stdio=ends, root_mounts=root_mounts)
@@ -96,12 +116,13 @@ class Monitor:
         self.child = self.creation.child
         for fd in ends or ():
             os.close(fd)
-        self.creation.release(start=self.client is not None)
-        self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
+        self.creation.release(start=start)
+        if self.listener is None:
+            self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
         self._wire_up(ours)
         self._hear_of_root()
         pid = self._child.pid
-        self._save(status=state.CREATED, pid=pid, starttime=process.start_time(pid) or 0, created=time.time())
+        self.state = self.state._replace(pid=pid, starttime=process.start_time(pid) or 0)
 
     def _pipes(self) -> tuple[dict[int, int], tuple[int, int, int]]:
         out, out_end = os.pipe2(os.O_CLOEXEC)
@@ -123,17 +144,26 @@ class Monitor:
             self.listener.bind(short)
         self.listener.listen(64)
         self.listener.setblocking(False)
+        listener = self.listener
+        self.selector.register(listener, selectors.EVENT_READ, lambda _: self.board.accept(listener))
 
-    def _make_cgroup(self) -> None:
-        path = self.state.cgroup
-        if path and systemd.present() and cgroups.detect().mode == "unified":
+    def _make_cgroup(self, path: str) -> None:
+        """Make its cgroup, at `path` or where systemd lets us; in its state before it is there."""
+        if path and paths.owner() and not self.state.cgroup:
+            from labrt.runtime import rootless
+
+            self.cgroup = rootless.cgroup(self.state.id, self.config["linux"].get("resources") or {})
+            self._save(cgroup=self.cgroup.path if self.cgroup else "")
+            return
+        if self.state.cgroup:
+            path = self.state.cgroup  # once more: where it was
+        elif path and systemd.present() and cgroups.detect().mode == "unified":
             # The tree is systemd's: it gives us a part of it, with ourselves in it, and takes that back at our end.
             with contextlib.suppress(NotSupported):
                 path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
+        self._save(cgroup=path)
         if path:
             self.cgroup = cgroups.create(path, parent="/")
-            if self.cgroup.path != self.state.cgroup:
-                self._save(cgroup=self.cgroup.path)
 
     def _hear_of_root(self) -> None:
         """Wait until init has built its root; serve its terminal from then on."""
@@ -147,8 +177,6 @@ class Monitor:
 
     def _wire_up(self, ours: dict[int, int]) -> None:
         """Hand all ends to the switchboard, and watch for what can happen."""
-        assert self.listener is not None
-        listener = self.listener
         for stream, fd in ours.items():
             if stream == wire.STDIN:
                 self.board.set_input(fd)
@@ -156,9 +184,9 @@ class Monitor:
                 self.board.add_output(fd, stream)
         if self.client is not None:
             self.board.admit(socket.socket(fileno=self.client))
-        self.selector.register(listener, selectors.EVENT_READ, lambda _: self.board.accept(listener))
+            self.client = None
         self.selector.register(self.sync, selectors.EVENT_READ, lambda _: self._on_init())
-        self.selector.register(self._child.pidfd, selectors.EVENT_READ, None)
+        self.selector.register(self._child.pidfd, selectors.EVENT_READ, lambda _: self._on_end())
 
     def abandon(self) -> None:
         """Take down what a failed `create` has made. The container is then as if it had never been asked for."""
@@ -174,26 +202,62 @@ class Monitor:
     # Running
 
     def loop(self) -> None:
-        """Serve until init ends, then finish."""
+        """Serve until the container has ended for good."""
         gc.enable()  # the launcher's forks are born without; but this may go on for weeks
-        while True:
-            for key, events in self.selector.select():
-                if key.fileobj == self._child.pidfd:
-                    self._finish()
-                    return
-                if key.fd in self.selector.get_map():  # an earlier event may have closed it
-                    key.data(events)
+        while not self.ended:
+            for key, happened in self.selector.select(self.alarms.remaining()):
+                if not self.ended and key.fd in self.selector.get_map():  # an earlier event may have closed it
+                    key.data(happened)
+            if not self.ended:
+                self.alarms.ring()
+        self._after()
 
     def _on_control(self, client: stdio.Client, message: dict[str, Any]) -> None:
-        if message.get("start"):
-            if self.state.status != state.CREATED:
-                error = wire.error_to_json(Conflict(f"container {self.state.id[:12]} is {self.state.status}"))
-                self.board.send(client, wire.control(failed=error))
+        orders = {"start": self._start, "stop": self._stop, "pause": self._pause, "change": self._change}
+        for word in orders.keys() & message.keys():
+            try:
+                orders[word](message[word])
+            except (LabrtError, OSError) as error:
+                self.board.send(client, wire.control(failed=wire.error_to_json(error)))
             else:
-                wire.send(self.sync, {"start": True})
+                self.board.send(client, wire.control(done=word))
+        if message.get("stop") and self.state.status == state.RESTARTING:
+            self._end_between_runs()
         if "resize" in message and self.master is not None:
             with contextlib.suppress(LabrtError, OSError):
                 pty.set_size(self.master, *message["resize"])
+
+    def _start(self, _: bool) -> None:
+        if self.state.status != state.CREATED:
+            raise Conflict(f"container {self.state.id[:12]} is {self.state.status}")
+        wire.send(self.sync, {"start": True})
+
+    def _stop(self, _: bool) -> None:
+        """Somebody is about to end it, or wants it not to come back: its restart policy is to be silent."""
+        self._save(by_hand=True)
+
+    def _pause(self, wanted: bool) -> None:
+        """Freeze all of its processes, or let them go on. See "freezer" in cgroups(7)."""
+        before, after = (state.RUNNING, state.PAUSED) if wanted else (state.PAUSED, state.RUNNING)
+        if self.state.status != before:
+            raise Conflict(f"container {self.state.id[:12]} is not {before}, it is {self.state.status}")
+        if self.cgroup is None:
+            raise NotSupported(f"container {self.state.id[:12]} has no cgroup", remedy="nothing else can be frozen")
+        if wanted:
+            self._health_pauses()
+            self.cgroup.freeze()
+        else:
+            self.cgroup.thaw()
+        self._save(status=after)
+        self._note("pause" if wanted else "unpause")
+        if not wanted and self.health:
+            self.health.resume()
+
+    def _change(self, what: dict[str, Any]) -> None:
+        """Take another restart policy, another name for its events."""
+        if "restart" in what:
+            self.policy = restarts.Policy.from_json(what["restart"])
+        self.attributes |= what.get("attributes") or {}
 
     def _on_init(self) -> None:
         """Learn from init what became of *start*: silence and the end of the stream mean that the program runs."""
@@ -204,7 +268,9 @@ class Monitor:
             self.failure = wire.error_from_json(answer["error"])
         elif not process.wait_for(self._child.pidfd, 0) or self._ran():
             self._save(status=state.RUNNING, started=time.time())
+            self._note("start")
             self._tell(wire.control(started=self.state.pid))
+            self._begin_health()
 
     def _ran(self) -> bool:
         """Whether an init that has ended already had become the program: a quick one may be faster than we are."""
@@ -214,32 +280,124 @@ class Monitor:
         for client in list(self.board.clients):
             self.board.send(client, data)
 
+    def _note(self, action: str, **attributes: str) -> None:
+        """Write an event into the log of events."""
+        if self.request.get("events"):
+            id = self.state.id
+            events.append(self.request["events"], "container", action, id, {**self.attributes, **attributes})
+
+    # Health
+
+    def _begin_health(self) -> None:
+        check = self.request.get("healthcheck")
+        if not check:
+            return
+        if self.health is None:
+            from labrt.runtime import health
+
+            self.health = health.Health(check, self._probe_request, self.selector, self.alarms, self._on_health)
+        self.health.begin(self._child.pidfd)
+
+    def _probe_request(self, command: Sequence[str]) -> dict[str, Any]:
+        """What the joiner is to be told for one probe: as the container's own program, but for the arguments."""
+        config = self.config
+        return {
+            "pid": self.state.pid,
+            "cgroup": self.state.cgroup,
+            "process": {**config["process"], "args": list(command), "terminal": False},
+            "seccomp": config["linux"].get("seccomp"),
+            "user": oci.user_annotation(config),
+        }
+
+    def _on_health(self, turned: bool) -> None:
+        assert self.health is not None
+        report = self.health.report
+        state.replace(self.request["health"], report)
+        if turned and report["Status"] != "starting":
+            self._note(f"health_status: {report['Status']}")
+
+    def _health_pauses(self) -> None:
+        if self.health:
+            self.health.pause()
+
     # Ending
 
-    def _finish(self) -> None:
-        """Write down how it ended, tell everybody, leave nothing behind."""
+    def _on_end(self) -> None:
+        """Init has ended. Learn how, and decide: once more, or never again."""
         if self.sync.fileno() >= 0:
             self._on_init()
+        self._health_pauses()
+        self.selector.unregister(self._child.pidfd)
         exit = self._child.wait()
         assert exit is not None
         self.board.drain()
         oom = self._out_of_memory()
+        self._remove_cgroup()
+        code = exit_code_of(self.failure) if self.failure else exit.code
+        if oom:
+            self._note("oom")
+        if not self.failure:
+            self._note("die", exitCode=str(code))
+        self.state = self.state._replace(exit_code=code, finished=time.time(), oom_killed=oom)
+        if not self.failure and self.policy.wants(code, restarts=self.state.restarts, by_hand=self.state.by_hand):
+            self._pause_between_runs()
+        else:
+            self._finish()
+
+    def _remove_cgroup(self) -> None:
         if self.cgroup:
             with contextlib.suppress(OSError, LabrtError):  # what will not go stays in the ledger, for reset
                 self.cgroup.remove()
-        code = exit.code
-        if self.failure:
-            code = exit_code_of(self.failure)
+            self.cgroup = None
+
+    def _pause_between_runs(self) -> None:
+        pause = self.backoff.next(self.state.finished - self.state.started)
+        self._save(status=state.RESTARTING, restarts=self.state.restarts + 1, durable=True)
+        self._tell(wire.control(exit=self.state.exit_code))
+        self.board.part()
+        self.alarms.set("restart", pause, self._again)
+
+    def _again(self) -> None:
+        """Start it once more. A start that fails is the end, as it is for Docker."""
+        try:
+            self._build(start=True)
+            self._save()
+        except (LabrtError, OSError) as error:
+            self.failure = error if isinstance(error, LabrtError) else ContainerError(f"not started again: {error}")
+            self._unbuild()
+            self.state = self.state._replace(exit_code=exit_code_of(self.failure), finished=time.time())
+            self._finish()
+
+    def _end_between_runs(self) -> None:
+        """Somebody wants it to stay down, and it is down, or just coming up."""
+        self.alarms.cancel("restart")
+        if self.child and self.child.exit is None:
+            self.child.kill()  # _on_end hears of it
+        else:
+            self._finish()
+
+    def _unbuild(self) -> None:
+        """Take down what there is of an init that did not come to be."""
+        for file in (self.sync, *([self.child.pidfd] if self.child else [])):
+            with contextlib.suppress(KeyError, ValueError):
+                self.selector.unregister(file)
+        if self.creation:
+            self.creation.abandon()
+        self._remove_cgroup()
+        self.board.part()
+
+    def _finish(self) -> None:
+        """Write down how it ended, tell everybody, leave nothing behind."""
         self._close_sockets()
-        end = {"status": state.STOPPED, "exit_code": code, "finished": time.time(), "oom_killed": oom}
-        self._save(**end, error=str(self.failure or ""), durable=not self.request.get("auto_remove"))
+        durable = not self.request.get("auto_remove")
+        self._save(status=state.STOPPED, error=str(self.failure or ""), durable=durable)
         self.undo.close()
         if self.failure:
             self._tell(wire.control(failed=wire.error_to_json(self.failure)))
-        self._tell(wire.control(exit=code))
-        watched = bool(self.board.clients)
+        self._tell(wire.control(exit=self.state.exit_code))
+        self.watched = bool(self.board.clients)
         self.board.close()
-        self._after(watched)
+        self.ended = True
 
     def _out_of_memory(self) -> bool:
         try:
@@ -249,18 +407,20 @@ class Monitor:
 
     def _close_sockets(self) -> None:
         if self.listener:
+            with contextlib.suppress(KeyError):
+                self.selector.unregister(self.listener)
             self.listener.close()
             self.listener = None
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(self.sockets, "attach.sock"))
                 os.rmdir(self.sockets)
 
-    def _after(self, watched: bool) -> None:
+    def _after(self) -> None:
         """Run what the creator wanted run at the end, a container's removal: it may not be there to do it itself."""
         command = self.request.get("after")
         if not command:
             return
-        for _ in range(50 if watched else 0):  # a client that has just heard of the end does it itself, most likely
+        for _ in range(50 if self.watched else 0):  # a client that has heard of the end does it itself, most likely
             if not os.path.exists(self.bundle):
                 return
             time.sleep(0.01)

@@ -18,6 +18,7 @@ from labrt.errors import ContainerNotFound
 from labrt.linux import process, procfs
 
 CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
+PAUSED, RESTARTING = "paused", "restarting"  # the runtime-spec lets a runtime have further ones
 
 
 class State(NamedTuple):
@@ -38,11 +39,18 @@ class State(NamedTuple):
     exit_code: int | None = None
     error: str = ""
     oom_killed: bool = False
+    restarts: int = 0  # how often its monitor has started it again, by its restart policy
+    by_hand: bool = False  # somebody asked for its end: a restart policy is then silent
 
     @property
     def alive(self) -> bool:
         """Whether there is a process to signal, join or wait for."""
-        return self.status in (CREATED, RUNNING)
+        return self.status in (CREATED, RUNNING, PAUSED)
+
+    @property
+    def kept(self) -> bool:
+        """Whether a monitor keeps it: it is alive, or will be again when its pause between two starts is over."""
+        return self.alive or self.status == RESTARTING
 
     def to_oci(self) -> dict[str, Any]:
         """As `runc state` prints it, and hooks get it on their standard input."""
@@ -55,9 +63,14 @@ def write(path: str, state: State, *, durable: bool = False) -> None:
 
     What only matters while the machine runs (created, running) need not wait for the disk.
     """
+    replace(path, state._asdict(), durable=durable)
+
+
+def replace(path: str, value: dict[str, Any], *, durable: bool = False) -> None:
+    """Replace a file of JSON in one step."""
     temporary = f"{path}.{os.getpid()}"
     with open(temporary, "w") as file:
-        json.dump(state._asdict(), file)
+        json.dump(value, file)
         if durable:
             file.flush()
             os.fsync(file.fileno())

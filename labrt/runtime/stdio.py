@@ -34,6 +34,7 @@ class Client:
         self.waiting = bytearray()
         self.gives_stdin = False
         self.wants_output = True
+        self.leaving = False  # it is hung up on as soon as it has read everything
 
 
 class Switchboard:
@@ -162,7 +163,10 @@ class Switchboard:
         except OSError:
             self._drop(client)
         else:
-            self._watch(client)
+            if client.leaving:
+                self._drop(client)
+            else:
+                self._watch(client)
 
     def _watch(self, client: Client) -> None:
         reading = selectors.EVENT_READ if len(self._input) < FULL or not client.gives_stdin else 0
@@ -230,6 +234,21 @@ class Switchboard:
     def _pause_givers(self) -> None:
         for client in [client for client in self.clients if client.gives_stdin]:
             self._watch(client)
+
+    def part(self) -> None:
+        """One run of the container is over, another will begin: finish the last lines, see those off who watched it."""
+        with contextlib.suppress(OSError):
+            self._log.flush()
+        for fd in {*self._outputs, *(() if self._stdin is None else (self._stdin,))}:
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+            os.close(fd)
+        self._outputs.clear()
+        self._stdin, self._input_ends = None, False
+        self._input.clear()
+        for client in list(self.clients):
+            client.leaving, client.gives_stdin, client.wants_output = True, False, False
+            self._flush(client)
 
     def close(self) -> None:
         """Finish the log, give every client a last chance to read, and hang up."""

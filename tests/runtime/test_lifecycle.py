@@ -22,7 +22,7 @@ from labrt.errors import (
     LabrtWarning,
 )
 from labrt.linux import capabilities, cgroups, namespaces, process, procfs
-from labrt.runtime import launcher, log, wire
+from labrt.runtime import launcher, log_reader, wire
 from labrt.runtime.attachment import Attachment
 
 pytestmark = pytest.mark.root
@@ -41,7 +41,7 @@ def test_created_waits_for_start(make, outcome):
     state = container.state
     assert (state.status, state.exit_code) == ("created", None)
     assert state.to_oci()["pid"] == state.pid
-    assert log.read(container.log)[0] == []
+    assert log_reader.read(container.log) == []
     assert outcome(container) == (0, "ran\n", "")
     assert container.state.status == "stopped"
     assert container.wait() == 0
@@ -139,7 +139,7 @@ def test_the_log_is_dockers_json(make, outcome):
         ("stderr", "two\n"), ("stdout", "one\n"), ("stdout", "unfinished"),
     ]  # fmt: skip
     assert all(line["time"].endswith("Z") for line in lines)
-    assert len(log.read(container.log, tail=1)[0]) == 1
+    assert len(log_reader.read(container.log, tail=1)) == 1
 
 
 class TestTerminal:
@@ -336,7 +336,7 @@ class TestSurvival:
         container.start()
         launcher.default().close()
         assert container.wait(20) == 6
-        assert log.read(container.log)[0][0].text == "alive\n"
+        assert log_reader.read(container.log)[0].text == "alive\n"
 
     def test_a_killed_monitor_takes_its_container_with_it_and_is_noticed(self, make):
         container = make("sleep", "300")
