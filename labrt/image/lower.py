@@ -1,4 +1,4 @@
-"""What lower layers have at a path, where a layer is unpacked on its own, for overlayfs.
+"""What lower layers have at a path, where a layer is unpacked on its own, for overlayfs or AUFS.
 
 A layer may write usr/bin/x without saying what usr and usr/bin are like, because an earlier layer did. Were they made
 anew with default owner and mode, overlayfs would show those. So they are looked up below, as overlayfs merges: highest
@@ -25,7 +25,8 @@ def find(lowers: Sequence[str], names: Sequence[str]) -> os.stat_result | str | 
     for lower in lowers:
         path = lower
         for number, name in enumerate(names, start=1):
-            opaque = is_opaque(path)
+            # An archive can make no file .wh.NAME, so where there is one it is AUFS's mark.
+            opaque = is_opaque(path) or any(os.path.lexists(os.path.join(path, ".wh." + it)) for it in (".wh..opq", name))
             path = os.path.join(path, name)
             try:
                 found = os.lstat(path)

@@ -3,11 +3,12 @@
     .wh.NAME        NAME is removed
     .wh..wh..opq    everything in this directory is removed
 
-They speak of lower layers only: what the same layer brings stays, in whatever order the archive has them. Two ways to
+They speak of lower layers only: what the same layer brings stays, in whatever order the archive has them. Three ways to
 carry them out, one per kind of storage:
 
     Delete          the lower layers' files are in the same directory: remove them (vfs)
     Overlay         they are in other directories: leave the marks by which overlayfs hides them
+    Aufs            leave them as they are: they are AUFS's own marks
 
 See the OCI image-spec, layer.md, "Whiteouts", and the kernel's filesystems/overlayfs.rst. Notebook 10.
 """
@@ -64,6 +65,41 @@ class Delete:
                 self.hide(listable, name, f"{path}/{name}" if path else name, made)
         finally:
             os.close(listable)
+
+
+class Aufs:
+    """Leave AUFS's marks, which are those of the archive: empty files."""
+
+    def hide(self, fd: int, name: str, path: str, made: set[str]) -> None:
+        """Mark `name` as removed. A whiteout hides in lower branches only: what this layer brings may stand beside it."""
+        self._touch(fd, PREFIX + name)
+        with contextlib.suppress(OSError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                self.mark(fd, name)
+
+    def hide_all(self, fd: int, path: str, made: set[str]) -> None:
+        """Mark a directory as opaque."""
+        self._touch(fd, OPAQUE_NAME)
+
+    def mark(self, fd: int, name: str) -> None:
+        """Make the directory `name` in `fd` opaque."""
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            self._touch(inner, OPAQUE_NAME)
+        finally:
+            os.close(inner)
+
+    def hides(self, fd: int, name: str) -> bool:
+        """Whether `name` is marked as removed."""
+        try:
+            os.stat(PREFIX + name, dir_fd=fd, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+    def _touch(self, fd: int, name: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o400, dir_fd=fd))
 
 
 class Overlay:

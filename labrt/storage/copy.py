@@ -37,6 +37,26 @@ def copy_tree(source: str, target: str) -> None:
         os.close(here)
 
 
+def copy_node(source: str, target: str) -> None:
+    """Copy one thing that is no directory to `target`, which must not exist; a link as a link. OSError.
+
+    The parents of both are trusted. Other names of the file stay with it: the copy has only this one.
+    """
+    (above, name), (there, new) = os.path.split(source), os.path.split(target)
+    with _opened(above, _DIRECTORY) as from_fd, _opened(there, _DIRECTORY) as to_fd:
+        found = os.stat(name, dir_fd=from_fd, follow_symlinks=False)
+        copy = _Copy(to_fd)
+        (copy.file if stat.S_ISREG(found.st_mode) else copy.special)(from_fd, to_fd, name, found, new)
+
+
+def copy_attributes(source: str, target: str) -> None:
+    """Give the directory `target` the owner, mode, extended attributes and times of another. OSError."""
+    with _opened(source, _DIRECTORY) as there, _opened(target, _DIRECTORY) as here:
+        found = os.fstat(there)
+        _Copy(here).attributes(there, here, found)
+        os.utime(here, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 class _Copy:
     """One copy under way. `links` says where a file with several names has got its first."""
 
@@ -59,25 +79,28 @@ class _Copy:
             if first != inner:
                 os.link(first, name, src_dir_fd=self.root, dst_dir_fd=here, follow_symlinks=False)
             elif stat.S_ISREG(found.st_mode):
-                self._file(there, here, name, found)
+                self.file(there, here, name, found)
             else:
-                self._special(there, here, name, found)
+                self.special(there, here, name, found)
         found = os.fstat(there)
-        self._attributes(there, here, found)
+        self.attributes(there, here, found)
         os.utime(here, ns=(found.st_atime_ns, found.st_mtime_ns))
 
-    def _file(self, there: int, here: int, name: str, found: os.stat_result) -> None:
+    def file(self, there: int, here: int, name: str, found: os.stat_result, new: str | None = None) -> None:
+        """Copy a regular file; `new` is its name here if it gets another."""
         with (
             _opened(name, os.O_RDONLY, there) as source,
-            _opened(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, here) as target,
+            _opened(new or name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, here) as target,
         ):
             _copy_bytes(source, target)
-            self._attributes(source, target, found)
+            self.attributes(source, target, found)
             os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
 
-    def _special(self, there: int, here: int, name: str, found: os.stat_result) -> None:
+    def special(self, there: int, here: int, name: str, found: os.stat_result, new: str | None = None) -> None:
+        """Copy a symbolic link, a device, a FIFO or a socket."""
+        target, name = os.readlink(name, dir_fd=there) if stat.S_ISLNK(found.st_mode) else "", new or name
         if stat.S_ISLNK(found.st_mode):
-            os.symlink(os.readlink(name, dir_fd=there), name, dir_fd=here)
+            os.symlink(target, name, dir_fd=here)
         else:
             os.mknod(name, stat.S_IFMT(found.st_mode) | 0o600, found.st_rdev, dir_fd=here)
         if self.as_root:
@@ -86,7 +109,7 @@ class _Copy:
             os.chmod(name, stat.S_IMODE(found.st_mode), dir_fd=here)
         os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=here, follow_symlinks=False)
 
-    def _attributes(self, there: int, here: int, found: os.stat_result) -> None:
+    def attributes(self, there: int, here: int, found: os.stat_result) -> None:
         """Owner first: chown takes the set-user-ID bit and file capabilities away."""
         if self.as_root:
             os.chown(here, found.st_uid, found.st_gid)
@@ -96,7 +119,7 @@ class _Copy:
 
 
 @contextlib.contextmanager
-def _opened(name: str, flags: int, directory: int) -> Iterator[int]:
+def _opened(name: str, flags: int, directory: int | None = None) -> Iterator[int]:
     fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
         yield fd

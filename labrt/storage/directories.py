@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -25,7 +26,7 @@ from labrt.image.digest import Digest
 from labrt.image.tree import remove_path
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
-from labrt.storage.workshop import Workshop, disk_usage, names
+from labrt.storage.workshop import Workshop, disk_usage, is_host_root, names
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
@@ -42,6 +43,11 @@ class Directories(abc.ABC):
     def __init__(self, paths: Paths) -> None:
         self.root = os.path.join(paths.layers, self.name)
         self.workshop = Workshop(os.path.join(self.root, "building"))
+
+    @staticmethod
+    @abc.abstractmethod
+    def can_use(paths: Paths) -> str | None:
+        """Return None when the driver works on the layers' place, else the reason why not. It is tried, not guessed."""
 
     # What a driver adds -----------------------------------------------------------------------------------------------
 
@@ -209,6 +215,18 @@ class Directories(abc.ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.root} {len(self.layers())} layers, {len(self.containers())} containers>"
+
+
+def new_root(path: str, like: str | None) -> None:
+    """Make a directory with another's owner, mode and mtime; None is root's, 0755."""
+    os.mkdir(path, 0o755)
+    os.chmod(path, 0o755)
+    if like is not None:
+        found = os.stat(like)
+        if os.geteuid() == 0:  # of a user namespace, too: whatever is here is of an id that exists in there
+            os.chown(path, found.st_uid, found.st_gid)
+        os.chmod(path, stat.S_IMODE(found.st_mode))
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 @contextlib.contextmanager

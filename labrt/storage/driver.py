@@ -1,6 +1,6 @@
 """Storage drivers: the contract, and which driver serves here.
 
-    driver = open_driver(None, paths.default())               overlay where it works, else vfs
+    driver = open_driver(None, paths.default())               overlay where it works, else vfs; LABRT_STORAGE_DRIVER
     driver.add(chain_ids[: n + 1], stream, diff_ids[n])        one layer, once; for n = 0, 1, 2, … base layer first
     mounts = driver.prepare("c1", chain_ids)                   a writable layer, and the mounts that make the root
     driver.remove("c1")
@@ -25,10 +25,10 @@ from labrt.paths import Paths
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
-    from labrt.storage.overlay import Overlay
-    from labrt.storage.vfs import Vfs
+    from labrt.storage.directories import Directories
 
-NAMES = ("overlay", "vfs")
+NAMES = ("overlay", "vfs", "btrfs", "devicemapper", "aufs")
+VARIABLE = "LABRT_STORAGE_DRIVER"
 
 
 @runtime_checkable
@@ -90,13 +90,19 @@ class Driver(Protocol):
 
 
 def open_driver(name: str | None, paths: Paths) -> Driver:
-    """Open a driver by name, or with None the one that serves here: the first time overlay if it works, else vfs.
+    """Open a driver by name, or with None the one that serves here: what LABRT_STORAGE_DRIVER names, else the one that
+    was chosen the first time: overlay if it works, else vfs.
 
-    The choice is kept in `layers/driver`, because another driver would not see the layers that are there. Raises
-    NotSupported when the named driver does not work here, with the reason.
-    """
+    That choice is kept in `layers/driver`, because another driver would not see the layers that are there. What the
+    variable names is not kept: each driver has its own layers and containers, and finds them again when it is named
+    again. Raises NotSupported when the named driver does not work here, with the reason.
+    """  # noqa: D205
     if name is None:
-        return _kind(_chosen(paths))(paths)
+        name = os.environ.get(VARIABLE)
+        if not name:
+            return _kind(_chosen(paths))(paths)
+        if name in NAMES and os.path.isdir(os.path.join(paths.layers, name)):
+            return _kind(name)(paths)  # it has worked here already
     if name not in NAMES:
         raise InvalidInput(f"there is no storage driver {name!r:.40}", remedy=f"choose one of {', '.join(NAMES)}")
     kind = _kind(name)
@@ -106,12 +112,29 @@ def open_driver(name: str | None, paths: Paths) -> Driver:
     return kind(paths)
 
 
-def _kind(name: str) -> type[Overlay] | type[Vfs]:
+def opened(paths: Paths) -> list[Driver]:
+    """Open each driver that has been used here, and no other."""
+    return [_kind(name)(paths) for name in NAMES if os.path.isdir(os.path.join(paths.layers, name))]
+
+
+def _kind(name: str) -> type[Directories]:
     """Import the one that is used, and no other."""
     if name == "overlay":
         from labrt.storage.overlay import Overlay
 
         return Overlay
+    if name == "btrfs":
+        from labrt.storage.btrfs import Btrfs
+
+        return Btrfs
+    if name == "devicemapper":
+        from labrt.storage.devicemapper import DeviceMapper
+
+        return DeviceMapper
+    if name == "aufs":
+        from labrt.storage.aufs import Aufs
+
+        return Aufs
     from labrt.storage.vfs import Vfs
 
     return Vfs

@@ -17,7 +17,7 @@ import pytest
 from archives import directory, entry, file, hardlink, symlink
 from stacks import stack
 
-from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, KernelError, NotFound, UnsafeLayer
+from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, KernelError, NotFound, NotSupported, UnsafeLayer
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
 from labrt.image.platform import Platform
@@ -74,7 +74,10 @@ SEEN = [
 
 @pytest.fixture(params=NAMES)
 def driver(request, paths) -> Driver:
-    return open_driver(request.param, paths)
+    try:
+        return open_driver(request.param, paths)
+    except NotSupported as error:
+        pytest.skip(error.message)
 
 
 def tree(root: Path) -> list[str]:
