@@ -1,7 +1,8 @@
 """config.json of the OCI runtime-spec: what a container shall be.
 
     default(["sh"])     the configuration that `docker run` gives a container, as a plain dict
-    validate(config)    refuse, by name, what is wrong or what labrt does not do
+    load(bundle)        read one, checked, with what it may leave out filled in
+    validate(config)    refuse, by name, what is wrong or what labrt does not do: fields.py, rules.py
 
 A plain dict, because that is what is on disk and what runc and crun read: `runc run -b BUNDLE` takes it as it stands.
 See the specification's config.md and config-linux.md; notebook 16.
@@ -9,11 +10,13 @@ See the specification's config.md and config-linux.md; notebook 16.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from labrt.errors import InvalidConfig
-from labrt.linux import namespaces, rootfs
+from labrt.errors import InvalidConfig, NotFound
+from labrt.linux import rootfs
 
 Config = dict[str, Any]
 
@@ -76,71 +79,61 @@ def user_annotation(config: Mapping[str, Any]) -> str:
     return str((config.get("annotations") or {}).get(USER, ""))
 
 
-# What this runtime honours. A field that it would silently ignore could be the one that somebody's safety hangs on.
-_KNOWN = {
-    "": {"ociVersion", "process", "root", "hostname", "domainname", "mounts", "annotations", "linux"},
-    "process": {
-        "terminal", "consoleSize", "user", "args", "env", "cwd", "capabilities", "rlimits", "noNewPrivileges",
-        "oomScoreAdj",
-    },
-    "root": {"path", "readonly"},
-    "linux": {
-        "namespaces", "resources", "cgroupsPath", "devices", "maskedPaths", "readonlyPaths", "rootfsPropagation",
-        "seccomp", "sysctl", "uidMappings", "gidMappings",
-    },
-}  # fmt: skip
+def load(bundle: str) -> Config:
+    """Read and validate a bundle's config.json. Raises NotFound without one, and InvalidConfig.
+
+    What comes back has `linux` and `mounts` in any case, and absolute paths where the file may have relative ones.
+    """
+    path = os.path.join(bundle, "config.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+    except FileNotFoundError:
+        raise NotFound(f"{path} is not there", remedy="a bundle is a directory with a config.json") from None
+    except ValueError as error:
+        raise InvalidConfig(f"{path}: {error}", remedy="it must be JSON, in UTF-8") from None
+    validate(config)
+    return settle(config, bundle)
 
 
-def validate(config: Mapping[str, Any]) -> None:
-    """Raise InvalidConfig, naming the field, if this cannot become a container."""
-    _only_known(config, "")
-    for field, kind in (("process", dict), ("root", dict), ("linux", dict), ("ociVersion", str)):
-        if not isinstance(config.get(field), kind):
-            raise InvalidConfig(f"config.json: {field} is {config.get(field)!r}", remedy=f"a {kind.__name__} is wanted")
-    for field in ("process", "root", "linux"):
-        _only_known(config[field], field)
-    process = config["process"]
-    args, cwd = process.get("args"), process.get("cwd")
-    if not args or not all(isinstance(arg, str) for arg in args):
-        raise InvalidConfig(f"config.json: process.args is {args!r}", remedy="a list of at least one string")
-    if not isinstance(cwd, str) or not cwd.startswith("/"):
-        raise InvalidConfig(f"config.json: process.cwd is {cwd!r}", remedy="an absolute path in the container")
-    for entry in process.get("env") or ():
-        if not isinstance(entry, str) or "=" not in entry or "\0" in entry:
-            raise InvalidConfig(f"config.json: process.env has {entry!r}", remedy="NAME=value")
-    for mount in config.get("mounts") or ():
-        if not str(mount.get("destination", "")).startswith("/"):
-            raise InvalidConfig(f"config.json: a mount on {mount.get('destination')!r}", remedy="an absolute path")
-    for entry in config["linux"].get("namespaces") or ():
-        if entry.get("type") not in namespaces.FLAG_OF_OCI_NAME:
-            known = ", ".join(namespaces.FLAG_OF_OCI_NAME)
-            raise InvalidConfig(f"linux.namespaces: there is no type {entry.get('type')!r}", remedy=f"one of {known}")
-    check_sysctls(config)
+def settle(config: Config, bundle: str) -> Config:
+    """Fill in what a valid configuration may leave out, and make relative paths absolute, as config.md says."""
+    config["linux"] = config.get("linux") or {}
+    mounts = [_settled(mount, bundle) for mount in config.get("mounts") or ()]
+    return {**config, "mounts": mounts}
 
 
-def _only_known(section: Mapping[str, Any], name: str) -> None:
-    # null and empty say nothing, so nobody misses them.
-    unknown = sorted(key for key in section if key not in _KNOWN[name] and section[key])
-    if unknown:
-        where = f"{name}." if name else ""
-        raise InvalidConfig(f"config.json: labrt does not do {where}{unknown[0]}", remedy="take it out of the config")
+def _settled(mount: dict[str, Any], bundle: str) -> dict[str, Any]:
+    destination, source = mount["destination"], mount.get("source") or "none"
+    bound = mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
+    return {
+        **mount,
+        "destination": destination if destination.startswith("/") else f"/{destination}",  # deprecated, but allowed
+        "source": os.path.join(bundle, source) if bound else source,
+    }
 
 
-def new_namespaces(config: Mapping[str, Any]) -> set[str]:
-    """The kinds of namespace that the container gets anew (runtime-spec names); those with a path are joined."""
-    return {entry["type"] for entry in config["linux"].get("namespaces") or () if not entry.get("path")}
+def validate(config: Any) -> None:
+    """Raise InvalidConfig, naming the property, if this cannot become a container here. See fields.py and rules.py."""
+    from labrt.runtime import fields, rules
+
+    fields.check(config, run=True)
+    rules.check(config)
 
 
-_IPC_SYSCTLS = {"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"}
+def namespaces_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The container's namespaces by kind (runtime-spec names): the path of one to join, or "" for a new one."""
+    entries = (config.get("linux") or {}).get("namespaces") or ()
+    return {entry["type"]: entry.get("path") or "" for entry in entries}
 
 
-def check_sysctls(config: Mapping[str, Any]) -> None:
-    """Refuse a sysctl that does not belong to one of the container's own namespaces: it would change the host."""
-    own = new_namespaces(config)
-    for name in config["linux"].get("sysctl") or {}:
-        first, _, rest = name.partition(".")
-        in_ipc = (first == "kernel" and rest in _IPC_SYSCTLS) or name.startswith("fs.mqueue.")
-        if "/" in name or ".." in name or not ((first == "net" and "network" in own) or (in_ipc and "ipc" in own)):
-            raise InvalidConfig(
-                f"linux.sysctl: {name} is not the container's own", remedy="net.* and kernel.shm*, msg*, sem are"
-            )
+def resources(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The container's linux.resources. A list of device rules ends with those for the devices that all have.
+
+    runc and crun add these as well, and those who write a config know it: podman's forbids all devices and leaves it
+    to the runtime to allow /dev/null.
+    """
+    wanted = dict((config.get("linux") or {}).get("resources") or {})
+    if wanted.get("devices"):
+        wanted["devices"] = [*wanted["devices"], *(rule for rule in DEVICES if rule["allow"])]
+    return wanted

@@ -25,13 +25,13 @@ from collections.abc import Collection
 
 from labrt.errors import InvalidInput, NotFound, NotSupported
 from labrt.linux import ledger
-from labrt.linux.cgroups import tree, v1, v2
+from labrt.linux.cgroups import resources, tree, v1, v2
 from labrt.linux.cgroups.detect import Hierarchy, Tree, delegated, detect
 from labrt.linux.cgroups.protocol import CONTROLLERS, PARENT, Cgroup, Write
 
 __all__ = [
     "CONTROLLERS", "PARENT", "Cgroup", "Hierarchy", "Tree", "Write", "create", "delegated", "detect", "load", "prune",
-    "remove_recorded",
+    "remove_recorded", "resources",
 ]  # fmt: skip
 
 
@@ -42,15 +42,17 @@ def create(
     parent: str = PARENT,
     controllers: Collection[str] | None = None,
     every_tree: bool = False,
+    also: Collection[str] = (),
 ) -> Cgroup:
     """Make a cgroup: `path` below `parent`, or with a leading slash from the trees' mount points.
 
     `controllers` (memory, pids, cpu, io, cpuset; None is all that there are) says which to have: on v1 each one is a
-    tree more to join. `every_tree` joins those too that nobody here asks for (perf_event, net_cls, name=systemd). An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such
-    as a scope of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported where this user
-    may not make one; then nothing is left behind.
+    tree more to join. `also` names more that only few ask for (hugetlb, rdma, net_cls, …), and `every_tree` joins all
+    of v1's. An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such as a scope
+    of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported where this user may not make
+    one; then nothing is left behind.
     """
-    cgroup = _locate(path, hierarchy or detect(), parent, controllers, every_tree)
+    cgroup = _locate(path, hierarchy or detect(), parent, controllers, every_tree, also)
     cgroup.entry = ledger.record("cgroup", cgroup.path)
     try:
         cgroup.make()
@@ -85,7 +87,8 @@ def prune(parent: str = PARENT, *, hierarchy: Hierarchy | None = None) -> None:
 
 
 def _locate(
-    path: str, hierarchy: Hierarchy, parent: str, controllers: Collection[str] | None, every_tree: bool = False
+    path: str, hierarchy: Hierarchy, parent: str, controllers: Collection[str] | None, every_tree: bool = False,
+    also: Collection[str] = (),
 ) -> Cgroup:
     """Name a cgroup of this machine, whether it exists or not."""
     full = posixpath.join(parent, path)
@@ -94,6 +97,7 @@ def _locate(
     wanted = set(CONTROLLERS if controllers is None else controllers)
     if unknown := wanted.difference(CONTROLLERS):
         raise InvalidInput(f"no such controllers: {', '.join(unknown)}", remedy=f"choose of {', '.join(CONTROLLERS)}")
+    wanted.update(also)
     unified = None
     if hierarchy.v2:
         if hierarchy.mode == "unified" and parent == PARENT and not path.startswith("/"):

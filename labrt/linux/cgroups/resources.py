@@ -26,7 +26,7 @@ Has = Callable[[str], bool]  # whether this cgroup has a file of this name
 
 _RATE = {"major": int, "minor": int, "rate": int}
 _WEIGHT = {"major": int, "minor": int, "weight": int, "leafWeight": int}
-# The specification's fields. hugepageLimits, network and rdma are fields too, which labrt does not do.
+# The specification's fields.
 _FIELDS: dict[str, Any] = {
     "memory": {
         "limit": int, "reservation": int, "swap": int, "kernel": int, "kernelTCP": int, "swappiness": int,
@@ -43,22 +43,26 @@ _FIELDS: dict[str, Any] = {
         "throttleReadIOPSDevice": [_RATE], "throttleWriteIOPSDevice": [_RATE],
     },
     "devices": [{"allow": bool, "type": str, "major": int, "minor": int, "access": str}],
+    "hugepageLimits": [{"pageSize": str, "limit": int}],
+    "network": {"classID": int, "priorities": [{"name": str, "priority": int}]},
+    "rdma": Mapping,
     "unified": Mapping,
 }  # fmt: skip
 
 
 def check(value: Any, fields: Any = _FIELDS, where: str = "linux.resources") -> None:
-    """Check names and types, all the way down. Raises InvalidConfig naming the field; null is as good as absent."""
+    """Check types, all the way down. Raises InvalidConfig naming the field; null is as good as absent.
+
+    A field that the specification does not have is passed over, as it says that runtimes must.
+    """
     if value is None:
         return
     if isinstance(fields, dict):
         if not isinstance(value, Mapping):
             raise InvalidConfig(f"{where}: {value!r} is no object")
         for name, item in value.items():
-            if name not in fields:
-                remedy = f"known here: {', '.join(fields)}"
-                raise InvalidConfig(f"{where}.{name}: labrt does not know this field", remedy=remedy)
-            check(item, fields[name], f"{where}.{name}")
+            if name in fields:
+                check(item, fields[name], f"{where}.{name}")
     elif isinstance(fields, list):
         if not isinstance(value, list | tuple):
             raise InvalidConfig(f"{where}: {value!r} is no array")
@@ -68,14 +72,27 @@ def check(value: Any, fields: Any = _FIELDS, where: str = "linux.resources") -> 
         raise InvalidConfig(f"{where}: {value!r} is no {fields.__name__}")
 
 
-def to_v2(spec: Section, has: Has, sections: Iterable[str] = ("memory", "cpu", "cpuset", "pids", "io")) -> Files:
+# By v2's names of the controllers; net_cls and net_prio are of v1 only.
+SECTIONS = ("memory", "cpu", "cpuset", "pids", "io", "hugetlb", "rdma", "net_cls", "net_prio")
+
+
+def further(spec: Section) -> set[str]:
+    """Name the controllers that a cgroup needs for `spec` beyond the usual five."""
+    given = {"hugepageLimits": ("hugetlb",), "rdma": ("rdma",)}
+    found = {name for field, names in given.items() if spec.get(field) for name in names}
+    network = spec.get("network") or {}
+    found |= {name for field, name in (("classID", "net_cls"), ("priorities", "net_prio")) if network.get(field)}
+    return found | {name.partition(".")[0] for name in spec.get("unified") or {}} - {"cgroup"}
+
+
+def to_v2(spec: Section, has: Has, sections: Iterable[str] = SECTIONS) -> Files:
     """Translate to (file, value) of v2, for the controllers in `sections`. `spec` must have been checked."""
     for name in sections:
         section, translate, _ = _TRANSLATE[name]
         yield from translate(_given(spec, section), has)
 
 
-def to_v1(spec: Section, has: Has, sections: Iterable[str] = ("memory", "cpu", "cpuset", "pids", "io")) -> Files:
+def to_v1(spec: Section, has: Has, sections: Iterable[str] = SECTIONS) -> Files:
     """Translate to (file, value) of v1, for the controllers in `sections` (in v2's names)."""
     for name in sections:
         section, _, translate = _TRANSLATE[name]
@@ -91,7 +108,15 @@ def check_before_update(cgroup: Cgroup, spec: Section) -> None:
 
 
 def _given(spec: Section, name: str) -> dict[str, Any]:
-    return {key: value for key, value in (spec.get(name) or {}).items() if value is not None}
+    section = spec.get(name) or {}
+    if isinstance(section, list | tuple):  # hugepageLimits: by page size
+        section = {entry.get("pageSize"): entry.get("limit") for entry in section}
+    return {key: value for key, value in section.items() if value is not None}
+
+
+def field_of(controller: str) -> str:
+    """Return the specification's name of the section that a controller serves."""
+    return f"linux.resources.{_TRANSLATE[controller][0]}"
 
 
 def _max(number: int) -> str:
@@ -252,10 +277,61 @@ def _io_v1(block: Section, has: Has) -> Files:
             yield throttle, f"{_device(entry)} {entry.get('rate', 0)}"
 
 
+# Huge pages, RDMA and network -----------------------------------------------------------------------------------------
+
+
+def _hugetlb_v2(limits: Section, has: Has) -> Files:
+    # Where the kernel counts reservations, mmap says that there is no room; else the access to a page dies of SIGBUS.
+    for size, limit in limits.items():
+        reserved = f"hugetlb.{size}.rsvd.max"
+        yield reserved if has(reserved) else f"hugetlb.{size}.max", _huge(limit, "max")
+
+
+def _hugetlb_v1(limits: Section, has: Has) -> Files:
+    for size, limit in limits.items():
+        reserved = f"hugetlb.{size}.rsvd.limit_in_bytes"
+        yield reserved if has(reserved) else f"hugetlb.{size}.limit_in_bytes", _huge(limit, "-1")
+
+
+def _huge(limit: int, none: str) -> str:
+    return none if limit >= 1 << 63 else str(limit)  # unsigned in the specification: no limit is 2**64 - 1
+
+
+def _rdma(devices: Section, has: Has) -> Files:
+    for name, limits in devices.items():
+        pairs = (("hca_handle", limits.get("hcaHandles")), ("hca_object", limits.get("hcaObjects")))
+        words = [f"{word}={limit}" for word, limit in pairs if limit is not None]
+        if not words:
+            where = f"linux.resources.rdma.{name}"
+            raise InvalidConfig(f"{where}: {dict(limits)!r} limits nothing", remedy="give hcaHandles or hcaObjects")
+        yield "rdma.max", f"{name} {' '.join(words)}"
+
+
+def _network_v2(network: Section, has: Has) -> Files:
+    _refuse("network", network, "classID")
+    if network.get("priorities"):
+        raise InvalidConfig("linux.resources.network.priorities: cgroup v2 has nothing like it", remedy="leave it out")
+    yield from ()
+
+
+def _net_cls_v1(network: Section, has: Has) -> Files:
+    if network.get("classID"):
+        yield "net_cls.classid", str(network["classID"])
+
+
+def _net_prio_v1(network: Section, has: Has) -> Files:
+    for entry in network.get("priorities") or ():
+        yield "net_prio.ifpriomap", f"{entry['name']} {entry['priority']}"
+
+
 _TRANSLATE: dict[str, tuple[str, Callable[[Section, Has], Files], Callable[[Section, Has], Files]]] = {
     "memory": ("memory", _memory_v2, _memory_v1),
     "cpu": ("cpu", _cpu_v2, _cpu_v1),
     "cpuset": ("cpu", _cpuset, _cpuset),
     "pids": ("pids", _pids, _pids),
     "io": ("blockIO", _io_v2, _io_v1),
+    "hugetlb": ("hugepageLimits", _hugetlb_v2, _hugetlb_v1),
+    "rdma": ("rdma", _rdma, _rdma),
+    "net_cls": ("network", _network_v2, _net_cls_v1),
+    "net_prio": ("network", _network_v2, _net_prio_v1),
 }

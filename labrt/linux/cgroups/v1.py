@@ -141,7 +141,7 @@ class Cgroup(protocol.Cgroup):
     def plan(self, spec: Mapping[str, Any]) -> list[protocol.Write]:
         """Translate linux.resources: each section to the tree that has its controller."""
         resources.check(spec)
-        writes = [protocol.Write(*write) for name in protocol.CONTROLLERS for write in self._plan(name, spec)]
+        writes = [protocol.Write(*write) for name in resources.SECTIONS for write in self._plan(name, spec)]
         if spec.get("unified"):
             if self.unified is None:
                 raise InvalidConfig("linux.resources.unified: there is no v2 tree here", remedy="see cgroups.detect()")
@@ -156,7 +156,9 @@ class Cgroup(protocol.Cgroup):
             return
         for file, value in resources.to_v1(spec, lambda file: os.path.exists(f"{directory}/{file}"), [name]):
             if directory is None:
-                self.controller(name)  # raises NotSupported: something is asked for that nobody here does
+                remedy = "see cgroups.detect() and /proc/cgroups"
+                where = resources.field_of(name)
+                raise NotSupported(f"{where}: the controller {name} is in no tree of this cgroup", remedy=remedy)
             yield f"{directory}/{file}", value
 
     def apply_devices(self, policy: devices.Policy) -> None:

@@ -356,10 +356,25 @@ def test_apply_raises_and_lowers_memory_with_swap(group, need: Need):
 
 def test_nothing_is_written_when_a_field_is_wrong(group, need: Need):
     need("pids")
-    for wrong in ({"turbo": {}}, {"memory": {"limt": 1}}, {"cpu": {"shares": "many"}}, {"unified": {"../x.y": "1"}}):
+    for wrong in ({"memory": {"limit": "1"}}, {"cpu": {"shares": "many"}}, {"unified": {"../x.y": "1"}}):
         with pytest.raises((InvalidConfig, NotSupported)):
             group.apply({"pids": {"limit": 7}, **wrong})
     assert group.pids.max is None
+
+
+def test_a_controller_that_only_few_ask_for():
+    where = cgroups.detect().where("hugetlb")
+    if where is None:
+        pytest.skip("no tree here has hugetlb")
+    spec = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}]}
+    with cgroups.create("huge", also=["hugetlb"]) as cgroup:
+        cgroup.apply(spec)
+        directory = cgroup.paths["unified"] if where.version == 2 else cgroup.paths["hugetlb"]
+        files = [file for file in Path(directory).iterdir() if file.name.startswith("hugetlb.2MB.")]
+        limits = [file.read_text().strip() for file in files if file.suffix in (".max", ".limit_in_bytes")]
+        assert "4194304" in limits
+    with cgroups.create("usual") as cgroup, pytest.raises(NotSupported, match="hugetlb"):
+        cgroup.apply(spec)
 
 
 def test_unified_section(group, hierarchy):

@@ -112,6 +112,9 @@ def test_swap_is_not_limited_where_the_kernel_does_not_count_it():
         ({"memory": {"disableOOMKiller": True}}, "memory.disableOOMKiller"),
         ({"cpu": {"realtimeRuntime": 950000}}, "cpu.realtimeRuntime"),
         ({"blockIO": {"leafWeight": 10}}, "blockIO.leafWeight"),
+        ({"network": {"classID": 1}}, "network.classID"),
+        ({"network": {"priorities": [{"name": "eth0", "priority": 1}]}}, "network.priorities"),
+        ({"rdma": {"mlx5_1": {}}}, "rdma.mlx5_1"),
         ({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "rate": 1}]}}, "minor"),
     ],
 )
@@ -123,17 +126,17 @@ def test_what_v2_cannot_do_is_an_error(spec, field):
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"network": {"classID": 1}}, r"linux\.resources\.network:"),
-        ({"memory": {"limits": 1}}, r"linux\.resources\.memory\.limits:"),
+        ({"network": {"classID": "1"}}, r"linux\.resources\.network\.classID: '1' is no int"),
+        ({"hugepageLimits": [{"pageSize": 2}]}, r"linux\.resources\.hugepageLimits\[0\]\.pageSize: 2"),
         ({"memory": {"limit": "64M"}}, r"linux\.resources\.memory\.limit: '64M' is no int"),
         ({"memory": {"limit": True}}, r"linux\.resources\.memory\.limit: True"),
         ({"memory": [1]}, r"linux\.resources\.memory: \[1\] is no object"),
         ({"devices": {"allow": True}}, r"linux\.resources\.devices: .* is no array"),
-        ({"blockIO": {"weightDevice": [{"major": 1, "weigth": 3}]}}, r"blockIO\.weightDevice\[0\]\.weigth"),
+        ({"blockIO": {"weightDevice": [{"major": 1, "weight": "3"}]}}, r"blockIO\.weightDevice\[0\]\.weight: '3'"),
         ({"devices": [{"allow": "yes"}]}, r"devices\[0\]\.allow: 'yes' is no bool"),
     ],
 )
-def test_unknown_fields_and_wrong_types_are_named(spec, field):
+def test_wrong_types_are_named(spec, field):
     with pytest.raises(InvalidConfig, match=field):
         resources.check(spec)
 
@@ -141,11 +144,42 @@ def test_unknown_fields_and_wrong_types_are_named(spec, field):
 def test_the_specifications_own_example_is_known(shared: Path):
     example = shared / "specs/runtime-spec/schema/test/config/good/spec-example.json"
     spec = json.loads(example.read_text())["linux"]["resources"]
-    for unknown in ("network", "hugepageLimits", "rdma", "oomScoreAdj"):  # the last is no field of the text either
-        with pytest.raises(InvalidConfig, match=unknown):
-            resources.check({unknown: spec.pop(unknown, None) or {}})
     resources.check(spec)
-    assert ("cpu.cfs_quota_us", str(spec["cpu"]["quota"])) in list(resources.to_v1(spec, none))
+    files = list(resources.to_v1(spec, none))
+    assert ("cpu.cfs_quota_us", str(spec["cpu"]["quota"])) in files
+    assert ("hugetlb.2MB.limit_in_bytes", "9223372036854772000") in files
+    assert ("net_cls.classid", "1048577") in files
+    assert [value for name, value in files if name == "net_prio.ifpriomap"] == ["eth0 500", "eth1 1000"]
+    assert resources.further(spec) == {"hugetlb", "net_cls", "net_prio"}
+
+
+def test_rdma():
+    spec = {"rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}, "rxe3": {"hcaObjects": 0}}}
+    resources.check(spec)
+    expected = [("rdma.max", "mlx5_1 hca_handle=3 hca_object=10000"), ("rdma.max", "rxe3 hca_object=0")]
+    assert list(resources.to_v1(spec, none)) == list(resources.to_v2(spec, none)) == expected
+    assert resources.further(spec) == {"rdma"}
+
+
+def test_fields_that_the_specification_does_not_have_are_passed_over():
+    spec = {"oomScoreAdj": 100, "memory": {"limit": 100, "limits": 1}}
+    resources.check(spec)
+    assert list(resources.to_v2(spec, none)) == [("memory.max", "100")]
+
+
+def test_huge_pages_are_counted_when_they_are_reserved_where_the_kernel_can():
+    spec = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 << 20}, {"pageSize": "1GB", "limit": (1 << 64) - 1}]}
+
+    def reserves(name: str) -> bool:
+        return "rsvd" in name
+
+    assert list(resources.to_v2(spec, none)) == [("hugetlb.2MB.max", "4194304"), ("hugetlb.1GB.max", "max")]
+    assert list(resources.to_v2(spec, reserves))[0] == ("hugetlb.2MB.rsvd.max", "4194304")
+    assert list(resources.to_v1(spec, reserves))[1] == ("hugetlb.1GB.rsvd.limit_in_bytes", "-1")
+
+
+def test_what_unified_names_needs_its_controller():
+    assert resources.further({"unified": {"misc.max": "x 1", "cgroup.max.depth": "1"}}) == {"misc"}
 
 
 def test_a_plain_directory_plays_v2(tmp_path: Path):
