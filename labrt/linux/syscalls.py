@@ -46,9 +46,15 @@ _NUMBERS = {
     "mount_setattr": 442,
 }
 _NUMBERS |= {
-    "x86_64": {"seccomp": 317, "keyctl": 250, "execveat": 322, "bpf": 321},
-    "aarch64": {"seccomp": 277, "keyctl": 219, "execveat": 281, "bpf": 280},
-}.get(os.uname().machine, {})
+    "x86_64": {
+        "seccomp": 317, "keyctl": 250, "execveat": 322, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251,
+        "set_mempolicy": 238,
+    },
+    "aarch64": {
+        "seccomp": 277, "keyctl": 219, "execveat": 281, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30,
+        "set_mempolicy": 237,
+    },
+}.get(os.uname().machine, {})  # fmt: skip
 
 _REMEDIES = {
     errno.EPERM: "be root, or own the user namespace that this belongs to; inside a container add the capability",
@@ -260,6 +266,39 @@ def bpf(cmd: int, layout: str, *fields: int | str | bytes | bytearray) -> int:
         return [f"{len(field)} bytes" if isinstance(field, bytes | bytearray) else field for field in fields]
 
     return _syscall("bpf", cmd, union, len(attr), shown=lambda: [cmd, *shown()])
+
+
+def sched_setattr(pid: int, attr: bytes, flags: int = 0) -> None:
+    """Set how a thread is scheduled; 0 is the caller. `attr` is a struct sched_attr: scheduler.py packs it.
+
+    EPERM without CAP_SYS_NICE for what is better than the usual, EBUSY when a deadline does not fit. See
+    sched_setattr(2).
+    """
+    _syscall("sched_setattr", pid, ctypes.c_char_p(attr), flags, shown=lambda: [pid, attr.hex(" ", 8), flags])
+
+
+def ioprio_set(which: int, who: int, ioprio: int) -> None:
+    """Set whose reads and writes go first at a disk, for a process (1) or a process group (2). See ioprio_set(2)."""
+    _syscall("ioprio_set", which, who, ioprio, shown=lambda: [which, who, hex(ioprio)])
+
+
+def set_mempolicy(mode: int, nodes: Iterable[int]) -> None:
+    """Say from which NUMA nodes this thread's memory comes. See set_mempolicy(2)."""
+    mask = sum(1 << node for node in set(nodes))
+    bits = 1024  # MAX_NUMNODES of the largest kernels; the mask is an array of longs
+    raw = ctypes.create_string_buffer(mask.to_bytes(bits // 8, "little"), bits // 8) if mask else None
+    def shown() -> Iterable[object]:
+        return [hex(mode), hex(mask), bits]
+
+    _syscall("set_mempolicy", mode, raw, bits + 1 if mask else 0, shown=shown)
+
+
+def personality(persona: int) -> int:
+    """Set how the kernel answers this process where it could answer as another one would. See personality(2)."""
+    result: int = _libc.personality(ctypes.c_ulong(persona))
+    if result == -1:
+        raise _fail("personality", [hex(persona)])
+    return result
 
 
 CLOSE_RANGE_CLOEXEC = 4

@@ -23,6 +23,7 @@ from labrt.errors import ContainerError, InvalidConfig
 from labrt.linux import cgroups, process, syscalls, userns
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
+from labrt.runtime import config as oci
 from labrt.runtime import init, wire
 
 
@@ -99,7 +100,7 @@ class Creation:
         """
         linux = self.config["linux"]
         if self.cgroup:
-            self.cgroup.apply(linux.get("resources") or {})  # nothing of the container's has run yet
+            self.cgroup.apply(oci.resources(self.config))  # nothing of the container's has run yet
         if CLONE.NEWUSER in self.birth.flags:
             userns.write_maps(self.init.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why

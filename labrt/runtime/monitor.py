@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 import selectors
 import socket
@@ -103,10 +102,7 @@ class Monitor:
 
     def _build(self, *, start: bool) -> None:
         """Make its cgroup and its init, and listen to them. With `start` its program begins as soon as it can."""
-        with open(os.path.join(self.bundle, "config.json")) as file:
-            config = json.load(file)
-        oci.validate(config)
-        self.config = config
+        self.config = config = oci.load(self.bundle)
         self._make_cgroup(config["linux"].get("cgroupsPath") or "")
         ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
         root_mounts = tuple(Mount.from_json(entry) for entry in self.request["root_mounts"])
@@ -163,7 +159,8 @@ class Monitor:
                 path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
         self._save(cgroup=path)
         if path:
-            self.cgroup = cgroups.create(path, parent="/")
+            further = cgroups.resources.further(oci.resources(self.config))
+            self.cgroup = cgroups.create(path, parent="/", also=further)
 
     def _hear_of_root(self) -> None:
         """Wait until init has built its root; serve its terminal from then on."""

@@ -267,14 +267,14 @@ class TestFailures:
         [
             (lambda c: c["process"].update(args=[]), "process.args"),
             (lambda c: c["process"].update(cwd="relative"), "process.cwd"),
-            (lambda c: c.update(hooks={"prestart": [{"path": "/bin/true"}]}), "hooks"),
+            (lambda c: c.update(hooks={"prestart": [{"path": "bin/true"}]}), r"hooks.prestart\[0\].path"),
             (lambda c: c["linux"].update(intelRdt={"closID": "x"}), "linux.intelRdt"),
             (lambda c: c["linux"]["namespaces"].append({"type": "pidd"}), "'pidd'"),
             (lambda c: c["linux"].update(sysctl={"kernel.hostname": "x"}), "kernel.hostname"),
             (lambda c: c["linux"].update(sysctl={"net.x/../../kernel.core_pattern": "x"}), "core_pattern"),
             (lambda c: c["root"].update(path="absent"), "root.path"),
             (lambda c: c["process"].update(rlimits=[{"type": "RLIMIT_X", "soft": 1, "hard": 1}]), "RLIMIT_X"),
-            (lambda c: c["linux"]["resources"].update(memory={"limmit": 1}), "limmit"),
+            (lambda c: c["linux"]["resources"].update(memory={"limit": "1"}), "memory.limit: '1'"),
             (lambda c: c["linux"]["seccomp"].update(defaultAction="SCMP_ACT_X"), "SCMP_ACT_X"),
         ],
     )
