@@ -47,7 +47,7 @@ def apply(
     stream: Readable,
     root: str | os.PathLike[str],
     *,
-    whiteouts: Literal["delete", "overlay"] = "delete",
+    whiteouts: Literal["delete", "overlay", "aufs"] = "delete",
     lowers: Sequence[str] = (),
     as_root: bool | None = None,
     limit: int = LIMIT,
@@ -56,7 +56,7 @@ def apply(
     """Unpack one layer, tar or tar in gzip or zstd, onto the directory `root`.
 
     `whiteouts` says what becomes of files removed from lower layers: "delete" them, they are in `root` too; or leave
-    "overlay"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without `as_root`
+    "overlay"'s or "aufs"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without `as_root`
     owners are not set and devices left out; None is as far as this process may (powers.py), and where an owner is not
     known here, that is a LabrtWarning. `limit` is in uncompressed bytes; `progress` is
     called with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
@@ -66,7 +66,7 @@ def apply(
     powers = Powers.ours() if as_root is None else Powers.of(as_root)
     size = 0
     with Tree(root) as tree:
-        unpacker = Unpacker(tree, whiteouts == "overlay", lowers, powers)
+        unpacker = Unpacker(tree, whiteouts, lowers, powers)
         for entry in entries(source):
             with _named(entry.name):
                 unpacker.unpack(entry, source)
