@@ -28,10 +28,12 @@ class Unpacker:
     mtime and mode must be set at the end, when nothing changes in them any more.
     """
 
-    def __init__(self, tree: Tree, overlay: bool, lowers: Sequence[str], powers: Powers) -> None:
+    def __init__(self, tree: Tree, marks: str, lowers: Sequence[str], powers: Powers) -> None:
         self.tree = tree
-        self.overlay = whiteouts.Overlay(trusted=powers.devices) if overlay else None
-        self.hider: whiteouts.Hider = self.overlay or whiteouts.Delete()
+        self.overlay = whiteouts.Overlay(trusted=powers.devices) if marks == "overlay" else None
+        self.aufs = whiteouts.Aufs() if marks == "aufs" else None
+        self.marker = self.overlay or self.aufs
+        self.hider: whiteouts.Hider = self.marker or whiteouts.Delete()
         self.lowers = lowers
         self.powers = powers
         self.as_root = powers.root
@@ -113,17 +115,22 @@ class Unpacker:
 
     def _vacate(self, above: int, name: str, path: str, *, for_parent: bool = False) -> bool:
         """Remove what is at the entry's place. Return whether that was our own mark that it is removed below."""
+        hidden = self._is_hidden(above, name)
         try:
             found = os.stat(name, dir_fd=above, follow_symlinks=False)
         except FileNotFoundError:
-            return False
+            return hidden
         marked = self.overlay is not None and lower.is_whiteout(found)
         if for_parent and path in self.made and not marked:
             raise UnsafeLayer(f"{path!r:.200} is a file and a directory in one layer")
         self.tree.remove(above, name)
         if stat.S_ISDIR(found.st_mode):
             self._forget(path)
-        return marked
+        return marked or hidden
+
+    def _is_hidden(self, above: int, name: str) -> bool:
+        """Whether AUFS's mark, which stands beside what is there, says that it was removed below."""
+        return self.aufs is not None and self.aufs.hides(above, name)
 
     def _forget(self, path: str) -> None:
         """Forget a directory that an entry of this layer replaced."""
@@ -146,8 +153,8 @@ class Unpacker:
         self.opaque.add(path)
 
     def _mark(self, above: int, name: str, path: str) -> None:
-        if self.overlay is not None:
-            self.overlay.mark(above, name)
+        if self.marker is not None:
+            self.marker.mark(above, name)
             self.opaque.add(path)
 
     # One method per kind of entry -------------------------------------------------------------------------------------
@@ -159,13 +166,13 @@ class Unpacker:
         self._directory_attributes(above, ".", "", entry, existed=True)
 
     def _directory(self, above: int, name: str, entry: Entry, _: Source) -> None:
-        path, existed, marked = self._path(name), False, False
+        path, existed, marked = self._path(name), False, self._is_hidden(above, name)
         try:
             os.mkdir(name, 0o700, dir_fd=above)
         except FileExistsError:
             existed = stat.S_ISDIR(os.stat(name, dir_fd=above, follow_symlinks=False).st_mode)
             if not existed:
-                marked = self._vacate(above, name, path)
+                marked = self._vacate(above, name, path) or marked
                 os.mkdir(name, 0o700, dir_fd=above)
         self._directory_attributes(above, name, path, entry, existed=existed)
         if marked:
