@@ -48,12 +48,15 @@ class Creation:
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.master: int | None = None  # of the terminal, if there is one
         flags, late, joined = init.births(config)
+        # Devices are opened by us: init is in the container's cgroup, which lets it open hardly any.
+        self._opened: list[int] = []
+        opened = [self._open(mount) for mount in root_mounts]
         own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
         self.birth = init.Birth(
             config=config,
             # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
             program=None if own_users else init.prepare(config),
-            root=init.root_plan(config, root_of(config, bundle), list(root_mounts)),
+            root=init.root_plan(config, root_of(config, bundle), opened),
             flags=flags,
             late=late,
             joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
@@ -64,6 +67,18 @@ class Creation:
         )
         self._pid_namespace = next((path for path, flag in joined if flag == CLONE.NEWPID), None)
         self.sync, self._far = wire.pair()
+
+    def _open(self, mount: Mount) -> Mount:
+        if not mount.wants_device:
+            return mount
+        opened = mount.opened()
+        self._opened.append(int(opened.source))
+        return opened
+
+    def _close(self) -> None:
+        """Leave the root's mounts to init: with our descriptors open, they would outlive it."""
+        while self._opened:
+            os.close(self._opened.pop())
 
     @property
     def init(self) -> process.Child:
@@ -111,6 +126,7 @@ class Creation:
     def hear_of_root(self) -> None:
         """Wait until init has built its root; get the terminal's master from there."""
         answer, fds = wire.receive(self.sync)
+        self._close()
         if answer is None:
             raise ContainerError(f"init was killed while it built the root: {self.init.wait()}")
         if "error" in answer:
@@ -128,6 +144,7 @@ class Creation:
 
     def abandon(self) -> None:
         """Take down what there is of it. The cgroup may go then, too: it is whoever made it's."""
+        self._close()
         if self.child:
             self.child.kill()
             self.child.wait()
