@@ -32,7 +32,7 @@ from labrt.runtime import init, program, wire
 def run(request: dict[str, Any], reply: socket.socket, pidfd: int, *stdio: int) -> None:
     """Run one program in the container whose PID 1 is behind `pidfd`. `stdio` are its 0, 1 and 2; none: a terminal."""
     try:
-        child, fds = _bring_in(request, pidfd, stdio)
+        child, fds = bring_in(request, pidfd, stdio)
     except BaseException as error:
         wire.send(reply, {"error": wire.error_to_json(error)})
         return
@@ -43,14 +43,20 @@ def run(request: dict[str, Any], reply: socket.socket, pidfd: int, *stdio: int) 
     wire.send(reply, {"exit": exit.code if exit else 255})
 
 
-def _bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tuple[process.Child, list[int]]:
-    """Start the program; return it and, with a terminal, the master's descriptor. Raises what kept it from starting."""
+def bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tuple[process.Child, list[int]]:
+    """Start the program; return it and, with a terminal, the master's descriptor. Raises what kept it from starting.
+
+    `labrt-oci exec` says more in its request: `kept`, how many descriptors after 0, 1, 2 the program keeps;
+    `with_parent`, whether it shall end with us; `every_tree`, how its cgroup was made.
+    """
     prepared = program.prepare(request["process"], request["seccomp"], request["user"])
     size = request.get("console_size")
     from_scout, scouts = wire.pair()
     from_program, programs = wire.pair()
     # Born in its v2 cgroup, from outside: a clone from within the container's cgroup namespace could not name it.
-    cgroup = cgroups.load(request["cgroup"], parent="/") if request["cgroup"] else None
+    cgroup = None
+    if request["cgroup"]:
+        cgroup = cgroups.load(request["cgroup"], parent="/", every_tree=request.get("every_tree", False))
     if cgroup and paths.owner():
         from labrt.runtime import rootless
 
@@ -108,14 +114,19 @@ def _scout(
     pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:
         try:
-            _become(prepared, programs, stdio, size)
+            _become(prepared, programs, stdio, size, request.get("kept", 0), request.get("with_parent", True))
         finally:
             os._exit(127)
     wire.send(back, {"pid": pid})
 
 
 def _become(
-    prepared: program.Program, back: socket.socket, stdio: tuple[int, ...], size: tuple[int, int] | None
+    prepared: program.Program,
+    back: socket.socket,
+    stdio: tuple[int, ...],
+    size: tuple[int, int] | None,
+    kept: int,
+    with_parent: bool,
 ) -> None:
     try:
         os.setsid()
@@ -126,7 +137,7 @@ def _become(
             master = init.open_console(size, console=False)
             wire.send(back, {"ready": True}, [master])
             os.close(master)
-        syscalls.close_range(3, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        program.become(prepared)
+        syscalls.close_range(3 + kept, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
+        program.become(prepared, with_parent=with_parent)
     except BaseException as error:
         wire.send(back, {"error": wire.error_to_json(error)})
