@@ -36,6 +36,7 @@ def pull(
     (a terminal, a notebook); False is silence, a function is called with each event (registry/events.py).
     Raises InvalidReference, ImageNotFound, Unauthorized, RateLimited, Unreachable, DigestMismatch.
     """
+    _enter_own_namespaces()
     from labrt.engine.images import Images
     from labrt.image.platform import Platform
 
@@ -66,6 +67,7 @@ def run(
     With `detach` it returns a Container that runs; its `remove` is then False unless you say otherwise.
     Raises CommandNotFound and CommandNotExecutable; a command that fails does not raise, it has an `exit_code`.
     """
+    _enter_own_namespaces()
     from labrt.engine.containers import Containers
     from labrt.engine.options import Options
 
@@ -78,6 +80,16 @@ def run(
     if detach:
         return _start(container)
     return container.run_to_end(input.encode() if isinstance(input, str) else input)
+
+
+def _enter_own_namespaces() -> None:
+    """Go where an ordinary user's images and containers are: from here on this process is root in there."""
+    import os
+
+    if os.geteuid() != 0:
+        from labrt.runtime import rootless
+
+        rootless.enter()
 
 
 def _start(container: Container) -> Container:

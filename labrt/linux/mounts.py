@@ -359,6 +359,10 @@ def overlay(lower: Sequence[str], target: str | None = None, *, upper: str | Non
         os.makedirs(work, exist_ok=True)
         # index=off: the same lower directory may be below several overlays at once, as containers' layers are.
         data = (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", "index=off")
+        from labrt.linux import userns
+
+        if not userns.is_first():  # there overlayfs may not write its own attributes, trusted.overlay.*
+            data = (*data, "userxattr")
         yield stack.enter_context(mounted(Mount(place, "overlay", "overlay", data)))
 
 

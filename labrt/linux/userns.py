@@ -265,10 +265,9 @@ def _covered(ours: Sequence[IdMap], line: IdMap) -> bool:
 
 def _by_helper(program: str, pid: int, maps: Sequence[IdMap], file: str) -> None:
     """Let a setuid program write the map: it looks in /etc/subuid or /etc/subgid whether we may."""
-    import shutil
     import subprocess
 
-    path = shutil.which(program, path=HELPERS)
+    path = find_helper(program)
     remedy = f"apt install uidmap, and give the user a range in {file} (`{add_ranges()}`)"
     if path is None:
         raise NotSupported(f"without root, more than one id takes {program}, which is not installed", remedy=remedy)
@@ -278,16 +277,17 @@ def _by_helper(program: str, pid: int, maps: Sequence[IdMap], file: str) -> None
         raise NotSupported(f"{program} {pid} {' '.join(words)}: {done.stderr.strip()}", remedy=remedy)
 
 
-def add_ranges(user: str | None = None, *, etc: str = "/etc") -> str:
-    """Return what root types to give a user (None: ourselves) 65536 uids and gids that nobody has been given yet."""
-    import pwd
+def find_helper(program: str, *, root: str = "/") -> str | None:
+    """Return where newuidmap or newgidmap is, or None. `root` is where the machine lies that is asked about."""
+    import shutil
 
-    name = user
-    if name is None:
-        try:
-            name = pwd.getpwuid(os.getuid()).pw_name
-        except KeyError:
-            name = str(os.getuid())
+    return shutil.which(program, path=":".join(root.rstrip("/") + place for place in HELPERS.split(":")))
+
+
+def add_ranges(user: str | int | None = None, *, etc: str = "/etc") -> str:
+    """Return what root types to give a user (None: ourselves) 65536 uids and gids that nobody has been given yet."""
+    names = _names_of(os.getuid() if user is None else user)
+    name = min(names, key=str.isdecimal)  # rather the name than the number
     uids, gids = (_first_free(os.path.join(etc, file)) for file in ("subuid", "subgid"))
     return f"sudo usermod --add-subuids {uids}-{uids + 65535} --add-subgids {gids}-{gids + 65535} {name}"
 

@@ -284,7 +284,7 @@ def cgroup(id: str, resources: Mapping[str, Any]) -> cgroups.Cgroup | None:
     from labrt.linux import cgroups
     from labrt.linux.cgroups import systemd
 
-    limits = [f"{kind}.{name}" for kind, values in resources.items() for name in values]
+    limits = [kind for kind, values in resources.items() if values]
     try:
         if cgroups.detect().mode == "unified" and systemd.present():
             return cgroups.create("container", parent=systemd.scope(os.getpid(), id))
@@ -293,8 +293,8 @@ def cgroup(id: str, resources: Mapping[str, Any]) -> cgroups.Cgroup | None:
         if not limits:
             return None
         remedy = "`labrt doctor` says what to delegate, and how; or run it as root, or without limits"
-        what = f"the limit {limits[0]} cannot be kept: no cgroup is delegated to user {paths.owner()}"
-        raise NotSupported(f"{what} ({error.message})", remedy=remedy) from None
+        what = f"the limits of {', '.join(limits)} cannot be kept: no cgroup is delegated to user {paths.owner()}"
+        raise NotSupported(what, remedy=remedy) from error
 
 
 def approach(name: str) -> None:

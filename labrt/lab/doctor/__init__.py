@@ -7,7 +7,7 @@
 
     report          the values: Check and Report            host            a machine, by its /proc and /sys
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
-    control_groups  controllers, delegation, swap
+    control_groups  controllers, delegation, swap        ids             what an ordinary user may map
 
 Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub, or the mirror
 that LABRT_MIRROR names, is asked in a thread beside the rest, and waited for at most two seconds. Notebook 00 begins
@@ -23,7 +23,7 @@ from collections.abc import Callable
 
 from labrt import paths
 from labrt.errors import LabrtError
-from labrt.lab.doctor import control_groups, kernel, surroundings
+from labrt.lab.doctor import control_groups, ids, kernel, surroundings
 from labrt.lab.doctor.host import Host
 from labrt.lab.doctor.report import Check, Report, Status
 from labrt.paths import Paths
@@ -47,6 +47,7 @@ def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "
         ("user", functools.partial(kernel.user, host)),
         ("namespaces", functools.partial(kernel.namespaces, host)),
         ("rootless", functools.partial(kernel.user_namespaces, host)),
+        ("subordinate ids", functools.partial(ids.subordinate_ids, host, where)),
         ("cgroups", functools.partial(control_groups.cgroups, host)),
         ("swap", functools.partial(control_groups.swap, host)),
         ("seccomp", functools.partial(kernel.seccomp, host)),

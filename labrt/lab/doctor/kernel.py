@@ -59,7 +59,8 @@ def user(host: Host) -> Check:
     if len(ids) < 2:
         return Check("user", "fail", "no /proc/self/status", "sudo mount -t proc proc /proc")
     if ids[1] != "0":
-        return Check("user", "warn", f"user {ids[1]}, not root: most of labrt needs root", "sudo -i")
+        saw = f"user {ids[1]}, not root: containers in a user namespace, without bridges and loop devices"
+        return Check("user", "warn", saw, "sudo -i")
     bounding = int(status.get("CapBnd", "0"), 16)
     lacks = {bit: name for bit, name in NEEDED.items() if not bounding >> bit & 1}
     if lacks:
