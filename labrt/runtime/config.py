@@ -23,6 +23,7 @@ Config = dict[str, Any]
 OCI_VERSION = "1.1.0"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 USER = "org.labrt.user"  # annotation: `docker run --user` as it was typed; init looks names up in the image's passwd
+GROUPS = "org.labrt.groups"  # annotation: `--group-add`, names and numbers with commas between; looked up there, too
 
 # As Docker: making a node is allowed (it opens nothing), opening one only for these. "m" mknod, "r" read, "w" write.
 DEVICES = (
@@ -74,9 +75,14 @@ def default(
     }
 
 
-def user_annotation(config: Mapping[str, Any]) -> str:
-    """Return `docker run --user` as it was typed, or an empty string."""
-    return str((config.get("annotations") or {}).get(USER, ""))
+def user_annotation(config: Mapping[str, Any], user: str = "") -> str:
+    """Return `docker run --user` as it was typed (or `user` in its place), or an empty string.
+
+    With `--group-add` the groups stand behind it, after a tab: see program.find_user.
+    """
+    annotations = config.get("annotations") or {}
+    user, groups = user or str(annotations.get(USER, "")), annotations.get(GROUPS)
+    return f"{user}\t{groups}" if groups else user
 
 
 def load(bundle: str) -> Config:

@@ -201,8 +201,11 @@ def _execute(args: list[str], env: dict[str, str]) -> None:
 def find_user(text: str) -> User:
     """Turn `--user` into ids as Docker does: name or number, then perhaps a colon and a group's name or number.
 
-    Names are looked up in this root's /etc/passwd and /etc/group. A number needs no entry; its group is then 0.
+    Names are looked up in this root's /etc/passwd and /etc/group. A number needs no entry; its group is then 0. After a
+    tab stand further groups, of `--group-add`, with commas between.
     """
+    text, _, added = text.partition("\t")
+    more = tuple(_group(name) for name in added.split(",") if name)
     who, _, group = text.partition(":")
     users = _table("/etc/passwd", 7)
     entry = next((row for row in users if row[0] == who or (who.isdigit() and row[2] == who)), None)
@@ -210,14 +213,17 @@ def find_user(text: str) -> User:
         raise ContainerError(f"no user {who!r} in the image's /etc/passwd", remedy="give its number: --user 1000")
     uid = int(entry[2]) if entry else int(who or 0)
     gid, home, name = (int(entry[3]), entry[5] or "/", entry[0]) if entry else (0, "/", "")
-    groups = _table("/etc/group", 4)
     if group:
-        found = next((row for row in groups if row[0] == group), None)
-        if found is None and not group.isdigit():
-            raise ContainerError(f"no group {group!r} in the image's /etc/group", remedy="give its number")
-        return User(uid, int(found[2]) if found else int(group), (), home)
-    more = tuple(int(row[2]) for row in groups if name and name in row[3].split(","))
-    return User(uid, gid, more, home)
+        return User(uid, _group(group), more, home)
+    theirs = (int(row[2]) for row in _table("/etc/group", 4) if name and name in row[3].split(","))
+    return User(uid, gid, tuple(dict.fromkeys([*theirs, *more])), home)
+
+
+def _group(text: str) -> int:
+    found = next((row for row in _table("/etc/group", 4) if row[0] == text), None)
+    if found is None and not text.isdigit():
+        raise ContainerError(f"no group {text!r} in the image's /etc/group", remedy="give its number")
+    return int(found[2]) if found else int(text)
 
 
 def _table(path: str, columns: int) -> list[list[str]]:

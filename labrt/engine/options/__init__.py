@@ -20,4 +20,13 @@ from __future__ import annotations
 from labrt.engine.options.build import to_config, write_etc
 from labrt.engine.options.model import NETWORKS, SMALLEST_MEMORY, Options, to_record
 
-__all__ = ["NETWORKS", "SMALLEST_MEMORY", "Options", "to_config", "to_record", "write_etc"]
+__all__ = ["NETWORKS", "SMALLEST_MEMORY", "Options", "no_copies", "to_config", "to_record", "write_etc"]
+
+
+def no_copies(options: Options) -> set[str]:
+    """Return the places of volumes that are not to be filled with what the image has there."""
+    if not options.given("volumes", "mount"):
+        return set()
+    from labrt.engine.options import mounts
+
+    return mounts.no_copies(options)

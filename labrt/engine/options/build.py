@@ -27,7 +27,7 @@ def to_config(
     `inherited` are the mounts of other containers that --volumes-from names. A volume's mount has the volume's name as
     its source, an anonymous one's "": see volumes.Volumes.provided.
     """
-    hostname = options.hostname or (socket.gethostname() if "host" in (options.network, options.uts) else id[:12])
+    hostname = hostname_of(options, id)
     cwd = options.workdir or image.working_dir or "/"
     args = image.command(options.command, options.entrypoint_words)
     config = oci.default(args, env=_env(options, image, hostname), cwd=cwd)
@@ -48,6 +48,11 @@ def to_config(
     if linux.get("sysctl"):
         oci.check_sysctls(config)
     return config
+
+
+def hostname_of(options: Options, id: str) -> str:
+    """Return the name that it goes by: the given one, the host's where it shares that one's name, else of its id."""
+    return options.hostname or (socket.gethostname() if "host" in (options.network, options.uts) else id[:12])
 
 
 def drop_namespace(config: dict[str, Any], kind: str) -> None:
@@ -72,16 +77,17 @@ def _mount(
     config["mounts"] += [mount.to_json() for mount in binds]
 
 
-def write_etc(directory: str, hostname: str, options: Options | None = None) -> None:
+def write_etc(directory: str, options: Options, id: str) -> None:
     """Write the three files of /etc that are the container's and not the image's, as Docker has them."""
-    full = f"{hostname}.{options.domainname} {hostname}" if options and options.domainname else hostname
+    hostname = hostname_of(options, id)
+    full = f"{hostname}.{options.domainname} {hostname}" if options.domainname else hostname
     hosts = f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{full}\n"
     try:
         with open("/etc/resolv.conf") as file:
             resolv = file.read()
     except OSError:
         resolv = ""
-    if options and options.given("add_host", "dns", "dns_search", "dns_option"):
+    if options.given("add_host", "dns", "dns_search", "dns_option"):
         from labrt.engine.options import etc
 
         hosts, resolv = hosts + etc.hosts(options), etc.resolv_conf(options, resolv)
