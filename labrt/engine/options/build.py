@@ -46,7 +46,7 @@ def to_config(
         subject.apply(options, config)
     _mount(options, image, config, directory, inherited)
     if linux.get("sysctl"):
-        oci.check_sysctls(config)
+        oci.validate(config)  # now, and not only when it starts: others would be the host's
     return config
 
 

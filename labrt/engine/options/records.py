@@ -30,7 +30,7 @@ def check(options: Options) -> None:
     _healthcheck(options, None)
     list(_ports(options.expose))
     if options.stop_signal is not None:
-        from labrt.engine.containers import parse_signal
+        from labrt.engine.signal_names import parse_signal
 
         parse_signal(options.stop_signal)
     if options.stop_timeout is not None and options.stop_timeout < -1:

@@ -9,6 +9,7 @@ See cgroups(7), getrlimit(2), sysctl(8).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from labrt.engine.options.model import SMALLEST_MEMORY, Options, Size
-from labrt.errors import InvalidInput, NotSupported
+from labrt.errors import InvalidInput, NotFound, NotSupported
 from labrt.linux.cgroups import units
 
 INFINITY = (1 << 64) - 1  # RLIM_INFINITY, as config.json has it
@@ -125,12 +126,51 @@ def apply(options: Options, config: dict[str, Any]) -> None:
     if options.pids_limit not in (None, 0, -1):
         linux["resources"]["pids"] = {"limit": options.pids_limit}
     if options.oom_score_adj:
+        _check_may_set_oom_score(options.oom_score_adj)
         process["oomScoreAdj"] = options.oom_score_adj
     process["rlimits"] = rlimits(options)
     if options.sysctl:
         linux["sysctl"] = sysctls(options)
     if options.cgroup_parent:
+        _check_slice(options.cgroup_parent)
         linux["cgroupsPath"] = f"/{options.cgroup_parent.strip('/')}/{os.path.basename(linux['cgroupsPath'])}"
+
+
+def _check_may_set_oom_score(wanted: int) -> None:
+    from labrt.linux import capabilities
+
+    with open("/proc/self/oom_score_adj") as file:
+        ours = int(file.read())
+    if wanted < ours and capabilities.CAP.SYS_RESOURCE not in capabilities.bounding():
+        remedy = f"{ours} or more"
+        raise NotSupported(f"--oom-score-adj {wanted}: less than our own {ours} needs CAP_SYS_RESOURCE", remedy=remedy)
+
+
+def _check_slice(parent: str) -> None:
+    """Where systemd keeps the tree, it has slices to put containers in, and makes them when they are asked for."""
+    from labrt.linux import cgroups
+    from labrt.linux.cgroups import systemd
+
+    is_slice = parent.endswith(".slice") and "/" not in parent
+    if systemd.present() and cgroups.detect().mode == "unified" and not is_slice:
+        raise NotSupported(f"--cgroup-parent {parent}: the cgroups are systemd's here", remedy="name a slice: my.slice")
+
+
+def record_parent(options: Options) -> None:
+    """Write a --cgroup-parent that is not there yet into the ledger: it stays for the next container, until `reset`."""
+    if not options.cgroup_parent:
+        return
+    from labrt.linux import cgroups, ledger
+
+    parts = options.cgroup_parent.strip("/").split("/")
+    for depth in range(len(parts)):
+        path = "/" + "/".join(parts[: depth + 1])
+        with contextlib.suppress(NotFound):
+            cgroups.load(path, parent="/")
+            continue
+        if ("cgroup", path) not in [(entry.kind, entry.what) for entry in ledger.entries()]:
+            ledger.record("cgroup", path)
+        return
 
 
 def _memory(options: Options) -> dict[str, Any]:
@@ -240,13 +280,13 @@ def _limit(text: str, entry: str) -> int:
 
 
 def sysctls(options: Options) -> dict[str, str]:
-    """Read `--sysctl NAME=VALUE`. Whether it is the container's own to set, oci.check_sysctls knows."""
+    """Read `--sysctl NAME=VALUE`. Whether it is the container's own to set, runtime/rules.py knows."""
     found = {}
     for entry in options.sysctl:
         name, equals, value = entry.partition("=")
         if not equals or not _SYSCTL.fullmatch(name) or ".." in name:
             raise InvalidInput(f"--sysctl {entry!r}: not understood", remedy="NAME=VALUE, like net.ipv4.ip_forward=1")
-        found[name.replace("/", ".")] = value
+        found[name] = value
     return found
 
 

@@ -31,7 +31,9 @@ def present(run: str = "/run") -> bool:
     return os.path.isdir(f"{run}/systemd/system")
 
 
-def scope(pid: int, name: str, *, hierarchy: Hierarchy | None = None, timeout: float = 20.0) -> str:
+def scope(
+    pid: int, name: str, *, slice: str = SLICE, hierarchy: Hierarchy | None = None, timeout: float = 20.0
+) -> str:
     """Have a process moved into a scope of its own, `labrt-NAME.scope`, and return the scope's path in the v2 tree.
 
     The process is then in the leaf `monitor` below it, for the scope itself must stay empty to hand controllers to
@@ -42,7 +44,7 @@ def scope(pid: int, name: str, *, hierarchy: Hierarchy | None = None, timeout: f
     if not present() or v2 is None:
         raise NotSupported("there is no systemd here, or no cgroup v2", remedy="use cgroups.create without a scope")
     unit = f"labrt-{name}.scope"
-    _call("StartTransientUnit", *start_transient_unit(pid, unit))
+    _call("StartTransientUnit", *start_transient_unit(pid, unit, slice))
     path = _wait_for(pid, unit, timeout)
     leaf = f"{v2.directory(path)}/monitor"
     tree.make_parents(leaf)
@@ -58,12 +60,12 @@ def stop(name: str) -> None:
         return
 
 
-def start_transient_unit(pid: int, unit: str) -> list[str]:
+def start_transient_unit(pid: int, unit: str, slice: str = SLICE) -> list[str]:
     """Write the arguments of StartTransientUnit as busctl takes them: a signature, then values, arrays by length."""
     properties = [
         ("Description", "s", "a labrt container"),
         ("Delegate", "b", "true"),
-        ("Slice", "s", SLICE),
+        ("Slice", "s", slice),
         ("PIDs", "au", "1", str(pid)),
         ("CollectMode", "s", "inactive-or-failed"),  # forget it, too, when it has failed
     ]
