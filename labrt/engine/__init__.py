@@ -21,7 +21,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
-    from labrt.engine.containers import Container, Result
+    from labrt.engine.container import Container
+    from labrt.engine.results import Result
     from labrt.image.image import Image
 
 __all__ = ["pull", "run"]

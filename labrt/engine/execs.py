@@ -8,7 +8,7 @@ import selectors
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from labrt.engine.containers import Result
+from labrt.engine.results import Result
 from labrt.runtime.container import Container
 
 CHUNK = 1 << 16

@@ -30,6 +30,7 @@ class Attachment:
         self.exit_code: int | None = None
         self.failure: LabrtError | None = None
         self.started = False
+        self.done = False  # what was asked for
         self._frames = wire.Unpacker()
         self._ready: deque[tuple[int, bytes]] = deque()
         self._sock = sock
@@ -68,6 +69,14 @@ class Attachment:
     def resize(self, rows: int, columns: int) -> None:
         """Tell the container's terminal how large it is."""
         self._sock.sendall(wire.control(resize=[rows, columns]))
+
+    def ask(self, **order: object) -> None:
+        """Have the monitor do something, and wait until it has. Raises what it says, Conflict when it ends meanwhile."""
+        self._sock.sendall(wire.control(**order))
+        while not self.done and not self.failure:
+            if not self.receive():
+                raise Conflict("the container has just ended", remedy="`labrt ps -a` says how")
+        self.raise_failure()
 
     def receive(self) -> bool:
         """Read what has come; False when the monitor has hung up, which it does after the container's end."""
@@ -109,6 +118,7 @@ class Attachment:
 
     def _on_control(self, message: dict[str, Any]) -> None:
         self.started = self.started or "started" in message
+        self.done = self.done or "done" in message
         if "failed" in message:
             self.failure = wire.error_from_json(message["failed"])
         if "exit" in message:

@@ -53,6 +53,11 @@ class Container:
         return os.path.join(self.directory, "state.json")
 
     @property
+    def health_file(self) -> str:
+        """Where its monitor notes what the health checks said, if there are any."""
+        return os.path.join(self.directory, "health.json")
+
+    @property
     def state(self) -> State:
         """Its state now. Raises ContainerNotFound before `create` and after `delete`."""
         return states.read(self.state_file)
@@ -73,13 +78,16 @@ class Container:
         stdin: bool = False,
         auto_remove: bool = False,
         after: Sequence[str] = (),
+        upkeep: Mapping[str, Any] | None = None,
     ) -> None:
         """Build it up to the point where only *start* is missing.
 
         `stdin`: its input can be given later (else it is /dev/null). `auto_remove`: nobody will ask how it ended.
         `after` is a command that its monitor becomes at the end. Raises what went wrong; then nothing is left of it.
+        `upkeep` is what else the monitor does: "restart" (restarts.Policy.to_json), "healthcheck" (Docker's object),
+        "log_limits" (log.Writer's), "events" (the log of events) and "attributes" (what they say of the container).
         """
-        self._create(root_mounts, stdin, auto_remove, after)
+        self._create(root_mounts, stdin, auto_remove, after, upkeep)
 
     def run(
         self,
@@ -88,6 +96,7 @@ class Container:
         stdin: bool = False,
         auto_remove: bool = False,
         after: Sequence[str] = (),
+        upkeep: Mapping[str, Any] | None = None,
     ) -> Attachment:
         """`create`, `attach` and `start` in one: nobody waits for anybody between the root and the program.
 
@@ -98,14 +107,20 @@ class Container:
         attached = Attachment(ours, stdin=stdin)
         try:
             with theirs:
-                self._create(root_mounts, stdin, auto_remove, after, theirs.fileno())
+                self._create(root_mounts, stdin, auto_remove, after, upkeep, theirs.fileno())
         except BaseException:
             attached.close()
             raise
         return attached
 
     def _create(
-        self, root_mounts: Sequence[Mount], stdin: bool, auto_remove: bool, after: Sequence[str], *client: int
+        self,
+        root_mounts: Sequence[Mount],
+        stdin: bool,
+        auto_remove: bool,
+        after: Sequence[str],
+        upkeep: Mapping[str, Any] | None,
+        *client: int,
     ) -> None:
         """Have a monitor create it; `client` is the far end of who is attached at once, and wants it started."""
         os.makedirs(self.directory, 0o700, exist_ok=True)
@@ -121,6 +136,8 @@ class Container:
             "auto_remove": auto_remove,
             "after": list(after),
             "environment": dict(os.environ) if after else {},
+            "health": self.health_file,
+            **(upkeep or {}),
         }
         answer, _ = launcher.default().call(request, client)
         for line in answer["warnings"]:  # as Python says such things: a program may filter them, or raise them
@@ -135,6 +152,13 @@ class Container:
         with Attachment.connect(self.sockets, output=False) as attached:
             attached.start()
             attached.wait_started()
+
+    def ask(self, **order: Any) -> None:
+        """Have its monitor do something: pause=True or False; stop=True, to be silent with its restart policy;
+        change={…}, another policy. Raises Conflict when it has none, or what the monitor says.
+        """  # noqa: D205
+        with Attachment.connect(self.sockets, output=False) as attached:
+            attached.ask(**order)
 
     def kill(self, sig: int = signal.SIGTERM) -> None:
         """Signal its PID 1. Raises Conflict when there is none any more.
@@ -189,7 +213,7 @@ class Container:
             "cgroup": state.cgroup,
             "process": _process_section(config["process"], args, env, cwd),
             "seccomp": config["linux"].get("seccomp"),
-            "user": user or oci.user_annotation(config),
+            "user": oci.user_annotation(config, user),
             "console_size": console_size,
         }
         pidfd = process.open_pidfd(state.pid, state.starttime)
@@ -203,23 +227,31 @@ class Container:
     def delete(self, *, force: bool = False) -> None:
         """Remove what `create` has made. A container that lives is a Conflict, unless `force`: then it is killed."""
         state = self.state
-        if state.alive:
+        if state.kept:
             if not force:
                 remedy = "stop it first, or `labrt rm -f`"
                 raise Conflict(f"container {self.id[:12]} is {state.status}", remedy=remedy)
             with contextlib.suppress(Conflict):
+                self.ask(stop=True)
+            with contextlib.suppress(Conflict):
                 self.kill(signal.SIGKILL)
             self.wait(10)
         self.mend()
-        for name in ("state.json", os.path.basename(self.log)):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(os.path.join(self.directory, name))
+        log = os.path.basename(self.log)
+        for name in os.listdir(self.directory):
+            if name in ("state.json", "health.json", log) or name.startswith(f"{log}."):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.directory, name))
 
     def mend(self) -> None:
-        """After the death of a monitor: take down what it would have, cgroup, socket, and its entry in the ledger."""
+        """After the death of a monitor: take down what it would have, cgroup, socket, its entry in the ledger.
+
+        And write down what `state` says now, so that it is known for good. Nobody may `create` at the same time.
+        """
         state = self.state
         if states.monitor_alive(state):
             return
+        states.write(self.state_file, state, durable=True)
         if state.cgroup:
             from labrt.linux import cgroups
 

@@ -235,10 +235,14 @@ class Switchboard:
         for client in [client for client in self.clients if client.gives_stdin]:
             self._watch(client)
 
-    def part(self) -> None:
-        """One run of the container is over, another will begin: finish the last lines, see those off who watched it."""
+    def finish_log(self) -> None:
+        """Write down the unfinished lines: nothing more comes of this run."""
         with contextlib.suppress(OSError):
             self._log.flush()
+
+    def part(self) -> None:
+        """One run of the container is over, another will begin: finish the last lines, see those off who watched it."""
+        self.finish_log()
         for fd in {*self._outputs, *(() if self._stdin is None else (self._stdin,))}:
             if fd in self._selector.get_map():
                 self._selector.unregister(fd)

@@ -13,9 +13,10 @@ import time
 import pytest
 
 import labrt
-from labrt.engine.containers import Containers, parse_signal
+from labrt.engine.containers import Containers
 from labrt.engine.images import Images
 from labrt.engine.options import Options
+from labrt.engine.signal_names import parse_signal
 from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, ContainerNotFound, ImageNotFound, InvalidInput
 from labrt.linux import cgroups, ledger
 
