@@ -16,13 +16,12 @@ Specification: OCI image-spec, layer.md. Notebooks 02 and 10.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from labrt.errors import LabrtWarning, UnsafeLayer, kernel_error
+from labrt.errors import KernelError, LabrtWarning, UnsafeLayer, kernel_error
 from labrt.image.compression import LIMIT, Readable, Source
 from labrt.image.digest import Digest
 from labrt.image.powers import Powers
@@ -56,24 +55,28 @@ def apply(
     """Unpack one layer, tar or tar in gzip or zstd, onto the directory `root`.
 
     `whiteouts` says what becomes of files removed from lower layers: "delete" them, they are in `root` too; or leave
-    "overlay"'s or "aufs"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without `as_root`
-    owners are not set and devices left out; None is as far as this process may (powers.py), and where an owner is not
-    known here, that is a LabrtWarning. `limit` is in uncompressed bytes; `progress` is
-    called with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
+    "overlay"'s or "aufs"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without
+    `as_root` owners are not set and devices left out; None is as far as this process may (powers.py), and where an
+    owner is not known here, that is a LabrtWarning. `limit` is in uncompressed bytes; `progress` is called, in another
+    thread, with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
     machine's part (ENOSPC and its like).
     """
     source = Source(stream, limit=limit, progress=progress)
     powers = Powers.ours() if as_root is None else Powers.of(as_root)
     size = 0
-    with Tree(root) as tree:
+    with Tree(root) as tree, source.ahead():
         unpacker = Unpacker(tree, whiteouts, lowers, powers)
         for entry in entries(source):
-            with _named(entry.name):
+            try:
                 unpacker.unpack(entry, source)
+            except OSError as error:
+                raise _explained(entry.name, error) from error
             size += entry.size
         source.drain()
-        with _named("the layer's directories"):
+        try:
             unpacker.finish()
+        except OSError as error:
+            raise _explained("the layer's directories", error) from error
     if unpacker.foreign:
         import warnings
 
@@ -97,14 +100,10 @@ def create(directory: str, *, mtime: int | None = None, owner: tuple[int, int] |
     return pack.create(directory, mtime=mtime, owner=owner)
 
 
-@contextlib.contextmanager
-def _named(name: str) -> Iterator[None]:
+def _explained(name: str, error: OSError) -> UnsafeLayer | KernelError:
     """Turn an OSError into an error of ours that names the entry."""
-    try:
-        yield
-    except OSError as error:
-        code = error.errno or errno.EIO
-        if code in _ARCHIVE_ERRORS:
-            raise UnsafeLayer(f"{name!r:.200} cannot be unpacked: {os.strerror(code)}") from error
-        remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise kernel_error(f"unpacking {name!r:.200}", code, remedy=remedy) from error
+    code = error.errno or errno.EIO
+    if code in _ARCHIVE_ERRORS:
+        return UnsafeLayer(f"{name!r:.200} cannot be unpacked: {os.strerror(code)}")
+    remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
+    return kernel_error(f"unpacking {name!r:.200}", code, remedy=remedy)

@@ -94,10 +94,9 @@ def _header(source: Source) -> bytes:
     if len(header) < BLOCK:
         raise UnsafeLayer("the layer is cut off in a tar header, or is no tar at all")
     stated = number(header[148:156], "checksum")
-    rest = header[:148] + header[156:]
+    unsigned = sum(header) - sum(header[148:156]) + 8 * 32  # with blanks where the sum itself stands
     # The standard sums unsigned bytes; some old programs summed signed ones.
-    unsigned = sum(rest) + 8 * 32
-    if stated not in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest)):
+    if stated != unsigned and stated != unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:]):
         raise UnsafeLayer("the layer is no tar archive: a header's checksum is wrong")
     return header
 
