@@ -98,7 +98,11 @@ _single_layers: bool | None = None
 
 
 def _takes_single_layers() -> bool:
-    """Ask the kernel: fsconfig looks a layer up at once, and knows or does not know the word."""
+    """Ask the kernel: fsconfig looks a layer up at once, and knows or does not know the word.
+
+    Before Linux 6.5 overlay had no parser of its own for fsconfig, which then takes any word and refuses it only when
+    the mount is created: so a word that nobody knows must be refused, too.
+    """
     global _single_layers
     if _single_layers is None:
         try:
@@ -106,13 +110,18 @@ def _takes_single_layers() -> bool:
         except (KernelError, NotSupported):
             return False  # asked again next time: the module may be loaded by then
         try:
-            syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, "lowerdir+", "/")
-            _single_layers = True
-        except KernelError:
-            _single_layers = False
+            _single_layers = _takes(context, "lowerdir+") and not _takes(context, "labrt-asks")
         finally:
             os.close(context)
     return _single_layers
+
+
+def _takes(context: int, word: str) -> bool:
+    try:
+        syscalls.fsconfig(context, syscalls.FSCONFIG_SET_STRING, word, "/")
+    except KernelError:
+        return False
+    return True
 
 
 def known(fstype: str) -> bool:

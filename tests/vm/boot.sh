@@ -15,8 +15,9 @@ base() {
         x86_64) set -- -M pc "$@" ;;
         *) set -- -M virt "$@" ;;
     esac
-    exec "qemu-system-$machine" -nodefaults -display none -monitor none -no-reboot -smp "${LABRT_CPUS:-2}" -m "${LABRT_MEMORY:-2048}" \
-        -kernel "$folder/vmlinuz" "$@"
+    # It dies with this shell, even when that is killed outright.
+    exec setpriv --pdeathsig KILL "qemu-system-$machine" -nodefaults -display none -monitor none -no-reboot \
+        -smp "${LABRT_CPUS:-2}" -m "${LABRT_MEMORY:-2048}" -kernel "$folder/vmlinuz" "$@"
 }
 
 # /dev/kvm may be there and still not boot this kernel (nested virtualisation without what it needs): try, for ten seconds.
@@ -60,13 +61,11 @@ base "$@" -initrd "$folder/initrd" -serial "file:$console" \
     -chardev "file,id=out,path=$work/out.tar" -device virtserialport,chardev=out,name=out </dev/null >&2 &
 qemu=$!
 trap 'kill $qemu 2>/dev/null || true; rm -rf "$work"' EXIT
-trap 'exit 130' INT TERM
-(sleep "${LABRT_VM_SECONDS:-3600}"; kill $qemu) 2>/dev/null >/dev/null &
-limit=$!
-tail -q -n +1 -f --pid=$qemu "$work/log"
+trap 'exit 143' INT TERM HUP
+# In the background, because a shell hears no signal while it waits for a program, but does while it waits for a job.
+timeout --foreground "${LABRT_VM_SECONDS:-3600}" tail -q -n +1 -f --pid=$qemu "$work/log" &
+wait $! || { echo "labrt: the time of ${LABRT_VM_SECONDS:-3600} seconds is over" >&2; kill $qemu; }
 wait $qemu || true
-for child in $(cat "/proc/$limit/task/$limit/children" 2>/dev/null); do kill "$child" 2>/dev/null || true; done
-kill $limit 2>/dev/null || true
 cp "$work/log" "$out/log"
 [ ! -s "$work/out.tar" ] || tar -x -f "$work/out.tar" -C "$out"
 [ -s "$work/status" ] || { echo "labrt: the guest ended without a status; its console is in $console" >&2; exit 98; }

@@ -9,7 +9,7 @@
 # Ubuntu 24.04, and Apple silicon has labrt/lima.yaml. Takes some five minutes, and 5 GB in LABRT_VM_CACHE while it works.
 #
 # Its door is Vagrant's public key, which the first `up` replaces: found where Vagrant is installed; LABRT_VAGRANT_KEY names
-# another file. Needs root, qemu-utils, fdisk, and what run.sh needs. Exit status 77: it cannot be made here, and why.
+# another file. Needs root, qemu-utils, and what run.sh needs. Exit status 77: it cannot be made here, and why.
 set -eu
 umask 022
 release=bookworm
@@ -21,7 +21,7 @@ cannot() { printf 'labrt: no box here: %s\n' "$*" >&2; exit 77; }
 
 [ "$(id -u)" -eq 0 ] || cannot "building it needs root: sudo sh tests/vm/box.sh $box"
 [ "$(uname -m)" = x86_64 ] || cannot "it is for x86-64; elsewhere use labrt/lima.yaml, or name a box by LABRT_BOX"
-for tool in mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod xz:xz-utils zstd:zstd qemu-img:qemu-utils sfdisk:fdisk; do
+for tool in mmdebstrap:mmdebstrap mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod xz:xz-utils zstd:zstd qemu-img:qemu-utils; do
     command -v "${tool%%:*}" >/dev/null || cannot "${tool%%:*} is missing (package ${tool#*:})"
 done
 key=${LABRT_VAGRANT_KEY:-$(find /usr/share /opt/vagrant -path '*keys/vagrant.pub' 2>/dev/null | head -n 1)}
@@ -35,7 +35,7 @@ tree=$cache/box-$release
 root=$tree/root
 trap 'rm -rf --one-file-system "$tree" "$tree.new" "$box.new"' EXIT
 trap 'exit 143' INT TERM HUP
-LABRT_VM_TREE=1 LABRT_VM_PACKAGES="openssh-server systemd-resolved grub-common grub-pc-bin" \
+LABRT_VM_TREE=1 LABRT_VM_PACKAGES="openssh-server systemd-resolved grub-common grub-pc-bin fdisk" \
     sh tests/vm/build.sh "$release" "$tree" 9>&-
 
 # What a box has more than the guest of the tests ----------------------------------------------------------------------
@@ -63,8 +63,9 @@ initrd /boot/initrd
 boot
 END
 chroot "$root" grub-mkimage -O i386-pc -o /boot/grub/core.img -p '(hd0,msdos1)/boot/grub' biosdisk part_msdos ext2 linux normal
-truncate -s 20G "$tree/disk.raw"
-echo '2048,,L,*' | sfdisk --quiet "$tree/disk.raw"
+truncate -s 20G "$root/disk.raw"
+echo '2048,,L,*' | chroot "$root" sfdisk --quiet /disk.raw
+mv "$root/disk.raw" "$tree/disk.raw"
 # GRUB's own defaults fit: its first sector loads the one after it, which loads the rest.
 dd if="$root/usr/lib/grub/i386-pc/boot.img" of="$tree/disk.raw" bs=440 count=1 conv=notrunc status=none
 dd if="$root/boot/grub/core.img" of="$tree/disk.raw" bs=512 seek=1 conv=notrunc status=none

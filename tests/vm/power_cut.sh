@@ -1,14 +1,20 @@
 #!/bin/sh
-# A power cut in the middle of pulls and runs, three times, and then: is the store right? `sudo sh tests/vm/power_cut.sh`
+# A power cut in the middle of pulls, runs, commits and saves, three times: is the store right? `sudo sh tests/vm/power_cut.sh`
 #
 # The guest reboots itself without a sync (b to sysrq-trigger), and what was in its memory only is lost. Its disk lives on
-# from boot to boot here, in a copy. Exit status: 0 when every blob is what its name says and containers run again.
+# from boot to boot here, in a copy. Exit status: 0 when every blob is what its name says, every image runs and holds what
+# was committed to it, and all of that can be done again; run.sh's 77 when there is no guest here. Arguments go to run.sh.
 set -eu
 here=$(dirname -- "$0")
 disk=$(mktemp -d "${TMPDIR:-/tmp}/labrt-power.XXXXXX")
 trap 'rm -rf "$disk"' EXIT
+trap 'exit 143' INT TERM HUP
 export LABRT_VM_KEEP="$disk"
-trap 'exit 130' INT TERM
+
+boot() {  # a job, so that this shell hears signals; it ends when this shell does
+    setpriv --pdeathsig TERM sh "$here/run.sh" "$@" &
+    wait $!
+}
 
 cat >"$disk/cut" <<'JOB'
 cd /vagrant && sh labrt/setup.sh install >/dev/null || exit 1
@@ -23,11 +29,26 @@ with embedded.serve() as server:
         labrt.pull(name)
         os.system(f".venv/bin/labrt rmi -f {name} >/dev/null 2>&1")
 PY
+cat >/tmp/commits.sh <<'SH'
+# Each image holds something large and its checksum; it is committed, saved, and loaded under the name that it had.
+turn=0
+while :; do
+    turn=$((turn + 1))
+    name=made-$(cut -c 1-8 /proc/sys/kernel/random/boot_id):$turn
+    box=$($1 run -d busybox sh -c "head -c 3000000 /dev/urandom >/much; sha256sum /much >/sum") && $1 wait $box &&
+        $1 commit $box $name && $1 rm $box && $1 save -o /var/lib/saved.tar $name && $1 rmi -f $name && $1 load -i /var/lib/saved.tar
+    echo "commit $name: $?" >>/var/lib/commits
+done
+SH
 .venv/bin/python /tmp/pulls.py >/dev/null 2>&1 &
 (while :; do $labrt run --rm busybox true; done) >/dev/null 2>&1 &
 (while :; do $labrt run -d busybox sh -c 'echo much >file; sleep 1'; done) >/dev/null 2>&1 &
-sleep $((20 + $(od -An -N1 -tu1 /dev/urandom) % 20))
-echo "cutting the power"
+sh /tmp/commits.sh $labrt >/dev/null 2>&1 &
+tries=0
+until grep -qs ': 0$' /var/lib/commits || [ $tries -ge 240 ]; do sleep 1; tries=$((tries + 1)); done
+grep -qs ': 0$' /var/lib/commits || { echo "no commit, save and load in four minutes"; exit 1; }
+sleep $((10 + $(od -An -N1 -tu1 /dev/urandom) % 20))
+echo "cutting the power; commits: $(tail -n 1 /var/lib/commits)"
 sleep 1
 echo b >/proc/sysrq-trigger
 sleep 60
@@ -44,15 +65,23 @@ done
 $labrt images || exit 1
 left=$($labrt ps -aq) || exit 1
 [ -z "$left" ] || $labrt rm -f $left || exit 1
+images=0
+for image in $($labrt images -q | sort -u); do
+    images=$((images + 1))
+    $labrt run --rm $image sh -c '[ ! -e /sum ] || sha256sum -c /sum' || { echo "not what was committed: $image"; exit 1; }
+    $labrt save $image >/dev/null || exit 1
+done
 [ "$($labrt run --rm busybox echo well)" = well ] || exit 1
 .venv/bin/python -c 'import labrt; print(labrt.reset())' || exit 1
-[ "$($labrt run --rm busybox echo well)" = well ] || exit 1
-echo "the store is right: $blobs blobs, $(echo "$left" | wc -w) containers of before removed"
+box=$($labrt run -d busybox sh -c 'echo again >/again') && $labrt wait $box && $labrt commit $box again && $labrt rm $box || exit 1
+[ "$($labrt run --rm again cat /again)" = again ] || exit 1
+echo "the store is right: $blobs blobs, $images images, $(echo "$left" | wc -w) containers of before removed"
 JOB
 for cut in 1 2 3; do
     echo "labrt: power cut $cut of 3" >&2
     status=0
-    sh "$here/run.sh" --job "$disk/cut" || status=$?
+    boot --job "$disk/cut" "$@" || status=$?
+    [ "$status" -ne 77 ] || exit 77
     [ "$status" -eq 98 ] || { echo "labrt: the guest was to be cut off, and ended with $status" >&2; exit 1; }
 done
-sh "$here/run.sh" --job "$disk/check"
+boot --job "$disk/check" "$@"

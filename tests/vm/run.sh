@@ -9,7 +9,8 @@
 #
 # The guest is built once and kept in LABRT_VM_CACHE (/var/cache/labrt-vm) under a hash of what builds it. It is set up by
 # what the Vagrantfile calls, labrt/setup.sh. Results: vm-RELEASE/{junit.xml,log,console.log} in LABRT_VM_OUT (the cache).
-# Exit status: pytest's; 98 when the guest gave none; 77 when no guest can be built or booted here (the reason is said).
+# Exit status: pytest's; 98 when the guest gave none; 77 when this machine cannot make one: it lacks root, a tool or a way
+# to Debian's packages, and says which. A guest whose making fails is an error, 1.
 set -eu
 release=bookworm all='' job=''
 while [ $# -gt 0 ]; do
@@ -32,7 +33,7 @@ done
 cache=${LABRT_VM_CACHE:-/var/cache/labrt-vm}
 out=${LABRT_VM_OUT:-$cache}/vm-$release
 mkdir -p "$cache" "$out"
-key=$(cat pyproject.toml labrt/setup.sh tests/vm/build.sh tests/vm/job.sh tests/vm/labrt-job.service | sha256sum | cut -c 1-16)
+key=$(cat pyproject.toml labrt/setup.sh tests/vm/build.sh tests/vm/debian.sh tests/vm/job.sh tests/vm/labrt-job.service | sha256sum | cut -c 1-16)
 guest=$cache/$release-$key
 # One at a time: two emulated guests would be twice as slow each.
 exec 9>"$cache/lock"
@@ -40,8 +41,14 @@ flock 9
 if [ ! -e "$guest/disk.raw" ]; then
     echo "labrt: building the guest: $release (some minutes, the first time)" >&2
     find "$cache" -maxdepth 1 -name "$release-*" -exec rm -rf --one-file-system {} +  # older ones
-    sh tests/vm/build.sh "$release" "$guest" >"$out/build.log" 2>&1 9>&- ||
-        cannot "it could not be built; the reason is in $out/build.log: $(tail -n 1 "$out/build.log")"
+    status=0
+    sh tests/vm/build.sh "$release" "$guest" >"$out/build.log" 2>&1 9>&- || status=$?
+    [ "$status" -ne 77 ] || cannot "$(tail -n 1 "$out/build.log")"
+    if [ "$status" -ne 0 ]; then
+        echo "labrt: the guest could not be built; $out/build.log says why, and ends with" >&2
+        tail -n 5 "$out/build.log" >&2
+        exit 1
+    fi
 fi
 
 # With LABRT_VM_KEEP, a folder, the guest's disk lives on there from boot to boot.
@@ -50,6 +57,7 @@ if [ -n "${LABRT_VM_KEEP:-}" ] && [ ! -e "$LABRT_VM_KEEP/disk.raw" ]; then
 fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 143' INT TERM HUP
 chmod 755 "$work"  # it is the guest's / that takes this mode over
 mkdir "$work/vagrant"
 git ls-files -z --cached --others --exclude-standard | tar -c --ignore-failed-read --null -T - 2>/dev/null | tar -x -C "$work/vagrant"
@@ -70,6 +78,11 @@ fi
 tar -c -f "$work/payload.tar" -C "$work" --exclude=payload.tar .
 rm -rf "$work/vagrant" "$work/shared" "$out/junit.xml"
 status=0
-sh tests/vm/boot.sh "${LABRT_VM_KEEP:-$guest}" "$work/payload.tar" "$out" 9>&- || status=$?
+# As a job, because a shell hears no signal while it waits for a program; and it ends when this shell does.
+setpriv --pdeathsig TERM sh tests/vm/boot.sh "${LABRT_VM_KEEP:-$guest}" "$work/payload.tar" "$out" 9>&- &
+boot=$!
+trap 'kill $boot; wait $boot || true; exit 143' INT TERM HUP
+wait $boot || status=$?
+trap - INT TERM HUP
 [ ! -s "$out/junit.xml" ] || echo "labrt: results are in $out" >&2
 exit "$status"

@@ -5,6 +5,7 @@ Elsewhere these skip, with the reason: they say what the guest is, so a guest th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,12 @@ LABRT = [sys.executable, "-m", "labrt"]
 
 def run(*command: str, limit: int = 300) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=limit)
+
+
+def well(*command: str) -> str:
+    done = run(*command)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout.strip()
 
 
 def labrt(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +71,48 @@ def test_apparmor_is_on() -> None:
     assert "apparmor" in Path("/sys/kernel/security/lsm").read_text().split(",")
 
 
+PROFILE = """
+profile labrt-test flags=(attach_disconnected, mediate_deleted) {
+  capability, network, signal, file, mount, umount, pivot_root,
+  deny /secret r,
+}
+"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Iterator[str]:
+    """A profile that this kernel has loaded: everything is allowed, but to read /secret."""
+    file = tmp_path / "profile"
+    file.write_text(PROFILE)
+    well("apparmor_parser", "--add", "--skip-cache", str(file))
+    yield "labrt-test"
+    well("apparmor_parser", "--remove", str(file))
+
+
+def test_apparmor_confines_a_container(profile: str) -> None:
+    read = ("busybox", "sh", "-c", "echo secret >/secret; cat /proc/self/attr/current /secret")
+    free = labrt("run", "--rm", *read)
+    assert free.returncode == 0 and "secret" in free.stdout.splitlines(), free.stderr
+    confined = labrt("run", "--rm", "--security-opt", f"apparmor={profile}", *read)
+    assert confined.stdout == f"{profile} (enforce)\n" and "Permission denied" in confined.stderr, confined
+
+
+# A child with a limit, made without root. No process may stay where controllers are handed on from.
+LIMIT_A_CHILD = """
+    own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
+    mkdir "$own/we" "$own/child"
+    echo $$ >"$own/we/cgroup.procs"
+    echo +memory +pids >"$own/cgroup.subtree_control"
+    echo 30M >"$own/child/memory.max"
+    cat "$own/child/memory.max"
+"""
+
+
+def test_an_ordinary_user_gets_a_cgroup_from_systemd() -> None:
+    ask = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=vagrant", "--property=Delegate=yes")
+    assert well(*ask, "sh", "-ec", LIMIT_A_CHILD) == str(30 << 20)
+
+
 def test_memory_max_kills() -> None:
     # tail keeps a line that never ends, and so all that it reads.
     done = labrt("run", "--rm", "-m", "32m", "--memory-swap", "32m", "busybox", "tail", "/dev/zero")
@@ -89,9 +138,51 @@ def test_pids_max_stops() -> None:
     assert "can't fork" in done.stderr, done
 
 
-def test_device_mapper_has_thin_pools() -> None:
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[str]:
+    """A thin pool of 64 MiB on two sparse files; its name."""
     assert run("modprobe", "dm_thin_pool").returncode == 0
-    assert "thin-pool" in run("dmsetup", "targets").stdout
+    name = f"labrt-test-{uuid.uuid4().hex[:8]}"
+    with contextlib.ExitStack() as undo:
+        loops = []
+        for part, size in (("metadata", 4 << 20), ("data", 64 << 20)):
+            file = tmp_path / part
+            file.touch()
+            os.truncate(file, size)
+            loops.append(well("losetup", "--find", "--show", str(file)))
+            undo.callback(well, "losetup", "--detach", loops[-1])
+        well("dmsetup", "create", name, "--table", f"0 {(64 << 20) // 512} thin-pool {' '.join(loops)} 128 0")
+        undo.callback(well, "dmsetup", "remove", "--retry", name)
+        yield name
+
+
+def test_device_mapper_has_thin_pools(pool: str, tmp_path: Path) -> None:
+    # A file system on a thin volume of 1 GiB, in a pool of 64 MiB; and a snapshot that keeps what the volume loses.
+    table = f"0 {(1 << 30) // 512} thin /dev/mapper/{pool}"
+    place = tmp_path / "place"
+    place.mkdir()
+    with contextlib.ExitStack() as undo:
+        well("dmsetup", "message", pool, "0", "create_thin 0")
+        well("dmsetup", "create", f"{pool}-0", "--table", f"{table} 0")
+        undo.callback(well, "dmsetup", "remove", "--retry", f"{pool}-0")
+        well("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", f"/dev/mapper/{pool}-0")
+        well("mount", f"/dev/mapper/{pool}-0", str(place))
+        undo.callback(well, "umount", str(place))
+        (place / "file").write_text("before")
+        well("fsfreeze", "--freeze", str(place))
+        try:
+            well("dmsetup", "message", pool, "0", "create_snap 1 0")
+        finally:
+            well("fsfreeze", "--unfreeze", str(place))
+        (place / "file").write_text("after")
+    well("dmsetup", "create", f"{pool}-1", "--table", f"{table} 1")
+    try:
+        well("mount", "-o", "ro,noload", f"/dev/mapper/{pool}-1", str(place))
+        kept = (place / "file").read_text()
+        well("umount", str(place))
+    finally:
+        well("dmsetup", "remove", "--retry", f"{pool}-1")
+    assert kept == "before"
 
 
 def test_an_ordinary_user_makes_user_namespaces() -> None:

@@ -50,13 +50,13 @@ export VAGRANT_DEFAULT_PROVIDER=libvirt LABRT_BOX=labrt LABRT_BOX_URL=/box/labrt
 
 say "vagrant up"
 vagrant validate
-shown /run/up vagrant up
+shown /run/up vagrant --no-tty up
 url=$(sed -n 's/.*labrt: \(http:.*token=[0-9a-f]*\).*/\1/p' /run/up | tail -n 1)
 [ -n "$url" ] || die "up did not end with JupyterLab's URL"
 ! grep -q "is not fetched" /run/up || die "the mirror was not used"
 
 say "vagrant ssh -c 'sudo labrt doctor'"
-shown /run/doctor vagrant ssh -c 'sudo labrt doctor'
+shown /run/doctor vagrant --no-tty ssh -c 'sudo labrt doctor'
 ! grep -Eq ' (fail|warn) ' /run/doctor || die "the doctor is not content"
 grep -q 'mirror' /run/doctor || die "the doctor did not ask the mirror"
 
@@ -73,7 +73,7 @@ done
 
 say "vagrant provision, once more"
 before=$(vagrant ssh -c 'systemctl show -p MainPID --value labrt-lab')
-shown /run/again vagrant provision
+shown /run/again vagrant --no-tty provision
 grep -qF "$url" /run/again || die "another URL than before"
 [ "$(vagrant ssh -c 'systemctl show -p MainPID --value labrt-lab')" = "$before" ] || die "provisioning restarted JupyterLab"
 

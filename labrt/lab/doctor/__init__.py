@@ -16,7 +16,9 @@ with it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import threading
 import time
 from collections.abc import Callable
@@ -30,7 +32,7 @@ from labrt.paths import Paths
 
 __all__ = ["Check", "Host", "Report", "Status", "doctor"]
 
-PATIENCE = 1.8  # seconds, for Docker Hub's answer, from when the doctor begins
+PATIENCE = 1.8  # seconds, for Docker Hub's answer, from when it is asked
 
 
 def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "") -> Report:
@@ -40,7 +42,7 @@ def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "
     A question that itself goes wrong is a failed check: this function raises nothing on purpose.
     """
     host, where = host or Host(), where or paths.default()
-    asked = _in_background(lambda: surroundings.docker_hub(hub), time.monotonic() + PATIENCE)
+    asked = _in_background(lambda: surroundings.docker_hub(hub))
     questions: list[tuple[str, Callable[[], Check]]] = [
         ("python", surroundings.python),
         ("kernel", functools.partial(kernel.kernel, host)),
@@ -73,17 +75,28 @@ def _ask(name: str, question: Callable[[], Check]) -> Check:
         return Check(name, "fail", f"{type(error).__name__}: {error}", f"{surroundings.PYTHON} -m labrt.lab.doctor")
 
 
-def _in_background(question: Callable[[], Check], deadline: float) -> Callable[[], Check | None]:
-    """Start a question in a thread; return a function that waits for its answer, until `deadline` (None: too late).
+def _in_background(question: Callable[[], Check]) -> Callable[[], Check | None]:
+    """Start a question in a thread; return a function that waits for its answer, PATIENCE long (None: too late).
 
-    A daemon thread, and no pool: getaddrinfo may hang for half a minute, and must not keep Python from ending.
+    A daemon thread, and no pool: getaddrinfo may hang for half a minute, and must not keep Python from ending. The time
+    that a slow machine needs to import what asks is not the network's, and not counted.
     """
     answers: list[Check] = []
-    thread = threading.Thread(target=lambda: answers.append(_ask("docker hub", question)), daemon=True)
-    thread.start()
+    deadline: list[float] = []
+    prepared = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("requests")
+        deadline.append(time.monotonic() + PATIENCE)
+        prepared.set()
+        answers.append(_ask("docker hub", question))
 
     def answer() -> Check | None:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        prepared.wait()
+        thread.join(max(0.0, deadline[0] - time.monotonic()))
         return answers[0] if answers else None
 
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
     return answer
