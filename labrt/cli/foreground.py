@@ -14,11 +14,12 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, NamedTuple
 
 from labrt.cli import exitcodes
 from labrt.cli.remote import Attached, Console
-from labrt.cli.session import Outcome, Session
+from labrt.cli.session import DETACH_KEYS, Outcome, Session
 from labrt.errors import ContainerNotFound, LabrtError
 from labrt.linux import pty
 
@@ -45,10 +46,20 @@ def terminal_size() -> tuple[int, int] | None:
     return None
 
 
-def run(container: Container, *, remove: bool, interactive: bool, tty: bool) -> int:
+class Manners(NamedTuple):
+    """How one is attached: the keys that leave, whether signals are passed on, which outputs are shown."""
+
+    keys: bytes = DETACH_KEYS
+    proxy: bool = True
+    shown: Collection[int] = (1, 2)
+
+
+def run(
+    container: Container, *, remove: bool, interactive: bool, tty: bool, manners: Manners | None = None
+) -> int:
     """Start a container that was just created, and follow it to its end. With `remove` nothing is left of it then."""
     try:
-        code, outcome = follow(container, stdin=interactive, tty=tty, start=True)
+        code, outcome = follow(container, stdin=interactive, tty=tty, start=True, manners=manners)
     except BaseException:  # Ctrl-C, too; but one that runs goes on without us
         with contextlib.suppress(ContainerNotFound):
             if remove and not container.state.started:
@@ -65,11 +76,14 @@ def discard(container: Container) -> None:
         container.remove(force=True)
 
 
-def follow(container: Container, *, stdin: bool, tty: bool, start: bool) -> tuple[int, Outcome]:
+def follow(
+    container: Container, *, stdin: bool, tty: bool, start: bool, manners: Manners | None = None
+) -> tuple[int, Outcome]:
     """Be attached until the end, or until we leave. Returns the exit code for our caller, and how it came to it.
 
     `start`: its program is still to be started. Raises CommandNotFound and the like when it cannot be.
     """
+    manners = manners or Manners()
     raw = stdin and tty and os.isatty(STDIN)
     joined = container.launch(stdin=stdin) if start else container.attach(stdin=stdin)
     with joined as attached, contextlib.closing(Attached(attached, starting=start)) as remote:
@@ -77,8 +91,10 @@ def follow(container: Container, *, stdin: bool, tty: bool, start: bool) -> tupl
             remote,
             stdin=STDIN if stdin else None,
             raw=raw,
-            forward=None if raw else container.kill,
+            forward=None if raw or not manners.proxy else container.kill,
             size=terminal_size if tty else None,
+            keys=manners.keys,
+            shown=manners.shown,
         )
         outcome = session.run()
         attached.raise_failure()
@@ -105,11 +121,11 @@ def _left(outcome: Outcome, name: str, number: int) -> int:
     return exitcodes.of_signal(number)
 
 
-def converse(execution: Execution, *, interactive: bool) -> int:
+def converse(execution: Execution, *, interactive: bool, keys: bytes = DETACH_KEYS) -> int:
     """Be at the terminal of an `exec` until its program's end. Returns its exit code."""
     with contextlib.closing(execution), contextlib.closing(Console(execution)) as console:
         raw = interactive and os.isatty(STDIN)
-        session = Session(console, stdin=STDIN if interactive else None, raw=raw, size=terminal_size)
+        session = Session(console, stdin=STDIN if interactive else None, raw=raw, size=terminal_size, keys=keys)
         outcome = session.run()
         if outcome is not Outcome.ENDED:
             return _left(outcome, "it", signal.SIGINT)

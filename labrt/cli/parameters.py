@@ -73,14 +73,21 @@ def interactive_options(command: F) -> F:
 
 
 def process_options(command: F) -> F:
-    """Add what a program can be told of its surroundings: -e, -w, -u."""
+    """Add what a program can be told of its surroundings: -e, --env-file, -w, -u."""
     for option in (
         click.option("-u", "--user", metavar="USER", help="Whom to run it as: a name or a number, then perhaps :GROUP"),
         click.option("-w", "--workdir", metavar="DIR", help="The directory that it starts in"),
+        click.option("--env-file", metavar="FILE", multiple=True, help="Read variables, one on each line"),
         click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set a variable, or hand on ours"),
     ):
         command = option(command)
     return command
+
+
+def detach_keys_option(command: F) -> F:
+    """Add --detach-keys."""
+    say = "The keys that leave it, and it goes on (not given: ctrl-p,ctrl-q)"
+    return click.option("--detach-keys", metavar="KEYS", default="", help=say)(command)
 
 
 def get(name: str) -> Container:

@@ -5,8 +5,8 @@
 One loop around poll(2), without threads. It never waits for one side alone: it reads more input only when the last
 piece has been taken, and while our own output is not read, it still hears signals.
 
-With `raw` our terminal passes every key on, Ctrl-C too, and the far end's terminal makes of it what it will; Ctrl-P
-Ctrl-Q leaves, and the container goes on. Without, signals are forwarded by `forward`. See tty_ioctl(4), pty(7).
+With `raw` our terminal passes every key on, Ctrl-C too, and the far end's terminal makes of it what it will; `keys`
+(Ctrl-P Ctrl-Q) leave, and the container goes on. Without, signals are forwarded by `forward`. See tty_ioctl(4), pty(7).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 from labrt.cli import signals
+from labrt.cli.keys import held_back
 from labrt.cli.remote import CHUNK, Remote
 from labrt.errors import LabrtError
 from labrt.linux import pty
@@ -43,7 +44,10 @@ class _Left(Exception):
 
 
 class Session:
-    """One session. `stdin` None: the program gets no input from us. `size` gives rows and columns, or None."""
+    """One session. `stdin` None: the program gets no input from us. `size` gives rows and columns, or None.
+
+    `shown` are the streams whose output we write, 1 and 2.
+    """
 
     def __init__(
         self,
@@ -53,8 +57,11 @@ class Session:
         raw: bool = False,
         forward: Callable[[int], None] | None = None,
         size: Callable[[], tuple[int, int] | None] | None = None,
+        keys: bytes = DETACH_KEYS,
+        shown: Collection[int] = (1, 2),
     ) -> None:
         self.remote, self.stdin, self.raw = remote, stdin, raw
+        self._keys, self._shown = keys, shown
         self.last_signal = 0
         self._forward, self._size = forward, size
         self._insisted = 0
@@ -104,7 +111,8 @@ class Session:
     def _read_output(self) -> bool:
         came = self.remote.receive()
         for stream, data in came or ():
-            self._write(stream, data)
+            if stream in self._shown:
+                self._write(stream, data)
         return came is not None
 
     def _write(self, fd: int, data: bytes) -> None:
@@ -147,11 +155,12 @@ class Session:
             self.remote.put(data)
 
     def _type(self, data: bytes) -> None:
-        """Pass keys on, up to those that leave. The first of the two waits for what comes after it."""
+        """Pass keys on, up to those that leave. What may be the first of them waits for what comes after it."""
         data = self._typed + data
-        before, found, _ = data.partition(DETACH_KEYS)
-        self._typed = DETACH_KEYS[:1] if not found and data.endswith(DETACH_KEYS[:1]) else b""
-        keys = before.removesuffix(self._typed) if self._typed else before
+        before, found, _ = data.partition(self._keys)
+        held = 0 if found else held_back(data, self._keys)
+        self._typed = data[len(data) - held :]
+        keys = before[: len(before) - held]
         if keys:
             self.remote.put(keys)
         if found:

@@ -7,7 +7,7 @@ that it starts: see runtime/joins.py.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from labrt.engine.options.model import Options
 from labrt.errors import Conflict, ContainerNotFound
@@ -24,7 +24,7 @@ def resolve(wanted: Options, containers: Containers) -> tuple[Options, list[Moun
     """
     from labrt.engine.options import namespaces
 
-    ids = {}
+    ids: dict[str, Any] = {}
     for field in namespaces.JOINABLE:
         name = namespaces.other(getattr(wanted, field))
         if name is not None:

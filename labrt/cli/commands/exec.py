@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from labrt.cli import foreground, parameters
+from labrt.cli import foreground, keys, parameters
 from labrt.engine import execs
 from labrt.errors import Conflict
 from labrt.runtime.container import Container
@@ -16,13 +16,18 @@ from labrt.runtime.container import Container
 
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
 @click.option("-d", "--detach", is_flag=True, help="Start it and do not wait for its end")
+@parameters.detach_keys_option
+@click.option("--privileged", is_flag=True, help="Give it all capabilities; the container's filter stays")
 @parameters.process_options
 @parameters.interactive_options
 @parameters.container_argument("running")
 @parameters.command_argument(required=True)
 def command(
     detach: bool,
+    detach_keys: str,
+    privileged: bool,
     env: tuple[str, ...],
+    env_file: tuple[str, ...],
     workdir: str | None,
     user: str | None,
     interactive: bool,
@@ -41,7 +46,8 @@ def command(
       labrt exec -e A=1 -w /tmp -u nobody nap env
       echo hello | labrt exec -i nap cat
     """  # noqa: D301
-    how: dict[str, Any] = {"env": _environment(env, tty), "cwd": workdir, "user": user or ""}
+    how: dict[str, Any] = {"env": _environment(env, env_file, tty), "cwd": workdir, "user": user or ""}
+    how |= {"privileged": True} if privileged else {}
     found = parameters.get(name)
     if found.status != "running":
         raise Conflict(f"container {name} is not running", remedy=f"`labrt start {name}` starts it")
@@ -51,12 +57,16 @@ def command(
     foreground.require_terminal(interactive, tty)
     if tty:
         execution = container.exec(words, console_size=foreground.terminal_size(), **how)
-        return foreground.converse(execution, interactive=interactive)
+        return foreground.converse(execution, interactive=interactive, keys=keys.parse(detach_keys))
     return execs.pump(container, words, (_writer(1), _writer(2)), stdin=0 if interactive else None, **how)
 
 
-def _environment(given: tuple[str, ...], tty: bool) -> list[str]:
-    """NAME=VALUE as it is, NAME with our own value, or not at all."""
+def _environment(given: tuple[str, ...], files: tuple[str, ...], tty: bool) -> list[str]:
+    """NAME=VALUE as it is, NAME with our own value, or not at all; those of files first, that others win over them."""
+    if files:
+        from labrt.engine.options import records
+
+        given = (*records.env_files(files), *given)
     own = [entry if "=" in entry else f"{entry}={os.environ[entry]}" for entry in given if _known(entry)]
     return [*(["TERM=xterm"] if tty else []), *own]
 

@@ -4,69 +4,67 @@
     without                output comes here, to stdout and stderr apart; with -t through a terminal of its own
     -i                     what is typed or piped goes in; the end of the pipe is the end of its input
 
-See foreground.py for how it ends. The options are engine.options.Options, as one types them.
+See foreground.py for how it ends, and container_options.py for the options.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, TextIO
 
 import click
 
-from labrt.cli import foreground, parameters
+from labrt.cli import foreground, keys, parameters
+from labrt.cli.container_options import container_options
 from labrt.cli.pulling import Pulling
 from labrt.engine.containers import Container, Containers
-from labrt.engine.images import POLICIES
-from labrt.engine.options import NETWORKS, Options
-
-F = TypeVar("F", bound=Callable[..., Any])
+from labrt.engine.options import Options
+from labrt.errors import Conflict, InvalidInput
 
 
-def container_options(command: F) -> F:
-    """Add all that `run` and `create` share, in the order of the alphabet as docker lists them."""
-    for add in reversed(
-        (
-            click.option("--cpus", type=float, metavar="N", help="How many CPUs' time it may use: .5, 2"),
-            click.option("--entrypoint", metavar="PATH", help="What to run in place of the image's entrypoint"),
-            parameters.process_options,
-            click.option("-h", "--hostname", metavar="NAME", help="The hostname that it sees"),
-            parameters.interactive_options,
-            click.option("-m", "--memory", metavar="BYTES", help="The most memory it may use: 64m, 1g"),
-            click.option("--memory-swap", metavar="BYTES",
-                         help="The most memory and swap together (not given: twice the memory; -1: no limit)"),
-            click.option("--name", metavar="NAME", help="What to call it"),
-            click.option("--network", type=click.Choice(NETWORKS), default="none", show_default=True,
-                         help="none: only its own loopback; host: this machine's"),
-            click.option("--pids-limit", type=int, metavar="N", help="The most processes it may have"),
-            click.option("--platform", metavar="OS/ARCH", help="Which platform's image to take if there are several"),
-            click.option("--pull", type=click.Choice(POLICIES), default="missing", show_default=True,
-                         help="When to fetch the image"),
-            click.option("--read-only", is_flag=True, help="Let it change nothing but its volumes"),
-            click.option("--rm", "remove", is_flag=True, help="Remove it when it has ended"),
-            click.option("-v", "--volume", metavar="SRC:DST[:ro]", multiple=True,
-                         help="Show it a path of the host, or a volume by its name"),
-            click.argument("image", metavar="IMAGE", shell_complete=parameters.image_names),
-            parameters.command_argument(),
-        )
-    ):  # fmt: skip
-        command = add(command)
-    return command
-
-
-def create(image: str, words: tuple[str, ...], volume: tuple[str, ...], **how: Any) -> Container:
+def create(
+    image: str, words: tuple[str, ...], *, cidfile: str | None = None, quiet: bool = False, **how: Any
+) -> Container:
     """Create a container from what was given on the command line, and say on stderr what is pulled for it."""
     size = foreground.terminal_size() if how["tty"] else None
-    wanted = Options(image, words, volumes=volume, console_size=size, **how)
-    with Pulling(sys.stderr, announce=wanted.pull != "always") as heard:
-        return Containers().create(wanted, on_event=heard)
+    wanted = Options(image, words, console_size=size, **how)
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(_cidfile(cidfile)) if cidfile else None
+        heard = None if quiet else stack.enter_context(Pulling(sys.stderr, announce=wanted.pull != "always"))
+        container = Containers().create(wanted, on_event=heard)
+        if file is not None:
+            file.write(container.id)
+    return container
+
+
+@contextlib.contextmanager
+def _cidfile(path: str) -> Iterator[TextIO]:
+    """Make a file for the id, before there is any container; it goes again when none comes of it."""
+    try:
+        file = open(path, "x")  # noqa: SIM115
+    except FileExistsError:
+        remedy = "an older container's? remove it, or choose another name"
+        raise Conflict(f"--cidfile {path} is there already", remedy=remedy) from None
+    except OSError as error:
+        raise InvalidInput(f"--cidfile {path}: {error.strerror}", remedy="choose another place") from None
+    try:
+        with file:
+            yield file
+    except BaseException:
+        os.unlink(path)
+        raise
 
 
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
 @click.option("-d", "--detach", is_flag=True, help="Leave it running, and print its id")
+@parameters.detach_keys_option
+@click.option("--sig-proxy", type=bool, metavar="BOOL", default=True, show_default=True,
+              help="Pass the signals that we get on to it")
 @container_options
-def command(detach: bool, **how: Any) -> int:
+def command(detach: bool, detach_keys: str, sig_proxy: bool, attach: tuple[str, ...], **how: Any) -> int:
     """Make a container from an image and run it.
 
     The exit code is the program's own; 125 if labrt could not start it, 126 if it cannot be executed, 127 if it is not
@@ -81,12 +79,22 @@ def command(detach: bool, **how: Any) -> int:
       labrt run --rm -v "$PWD:/here:ro" -w /here busybox ls
       labrt run --rm -v data:/data busybox touch /data/stays
       labrt run --rm --network host busybox ip addr
+      labrt run --rm --cap-drop ALL --security-opt no-new-privileges --tmpfs /run busybox
     """  # noqa: D301
+    if detach and attach:
+        raise click.UsageError("--attach and --detach contradict each other")
     if detach:
         return _in_background(create(**how))
-    foreground.require_terminal(how["interactive"], how["tty"])
+    manners = foreground.Manners(keys.parse(detach_keys), sig_proxy, _shown(attach))
+    stdin = how["interactive"] and (not attach or "stdin" in attach)
+    foreground.require_terminal(stdin, how["tty"])
     container = create(**how)
-    return foreground.run(container, remove=how["remove"], interactive=how["interactive"], tty=how["tty"])
+    return foreground.run(container, remove=how["remove"], interactive=stdin, tty=how["tty"], manners=manners)
+
+
+def _shown(attach: tuple[str, ...]) -> list[int]:
+    """Return the output streams that are meant; a terminal has only the first of them."""
+    return [number for number, name in ((1, "stdout"), (2, "stderr")) if not attach or name in attach]
 
 
 def _in_background(container: Container) -> int:

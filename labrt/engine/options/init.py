@@ -2,8 +2,8 @@
 
 PID 1 has two duties that an ordinary program does not know of: orphans become its children, and stay zombies until it
 waits for them; and the kernel drops every signal for which it has no handler, so that Ctrl-C does nothing to `sleep`.
-With --init the program is PID 2, and PID 1 is tini: 700 KB, static, so that it needs nothing of the image; it starts the
-program, passes on what it is sent, waits for everybody, and ends with the program's exit code.
+With --init the program is PID 2, and PID 1 is tini: 700 KB, static, so that it needs nothing of the image; it starts
+the program, passes on what it is sent, waits for everybody, and ends with the program's exit code.
 
 It is Debian's tini and no Python of ours: an interpreter in every container would hold the host's memory and files in
 the reach of whoever is in there, and a bundle with tini in it runs under runc and crun too. It is mounted where Docker

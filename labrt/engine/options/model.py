@@ -196,14 +196,14 @@ def to_record(options: Options, image: ImageConfig) -> dict[str, Any]:
         "CgroupnsMode": "private",
         "ShmSize": 64 << 20,
     }
-    config = {
+    config: dict[str, Any] = {
         "Labels": dict(image.labels),
         "Healthcheck": dict(image.healthcheck) if image.healthcheck else None,
         "StopSignal": image.stop_signal or "SIGTERM",
         "StopTimeout": None,
         "ExposedPorts": {port: {} for port in image.exposed_ports},
         "Domainname": options.domainname or "",
-        "Entrypoint": list(options.entrypoint_words if options.entrypoint is not None else image.entrypoint) or None,
+        "Entrypoint": list(image.entrypoint if (words := options.entrypoint_words) is None else words) or None,
     }
     for subject in options.subjects():
         host |= subject.host_config(options)

@@ -65,7 +65,7 @@ def apply(options: Options, config: dict[str, Any]) -> None:
 
 
 def _shared_memory(mode: str, config: dict[str, Any]) -> None:
-    """Show the /dev/shm that belongs to the IPC namespace. (Another container's replaces this one's at the start.)"""
+    """Show the /dev/shm that belongs to the IPC namespace; another container's takes this place at the start."""
     hosts = {SHM, MQUEUE} if mode == "host" else set()
     config["mounts"] = [
         Mount(place, "bind", place, ("rbind", "rprivate", "nosuid", "nodev", "noexec")).to_json()

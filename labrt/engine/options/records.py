@@ -36,7 +36,7 @@ def check(options: Options) -> None:
     if options.stop_timeout is not None and options.stop_timeout < -1:
         raise InvalidInput(f"--stop-timeout {options.stop_timeout}: less than none", remedy="seconds, or -1 for ever")
     if options.runtime != "labrt":
-        remedy = "labrt starts its containers itself; its bundles are for any: `runc run -b /var/lib/labrt/containers/ID`"
+        remedy = "labrt starts its containers itself; `runc run -b BUNDLE` takes its bundles as they are"
         raise InvalidInput(f"--runtime {options.runtime!r} is not known", remedy=remedy)
     _pairs("--annotation", options.annotation, foreign=True)
 
@@ -73,7 +73,7 @@ def restart_policy(options: Options) -> dict[str, Any]:
         remedy = f"one of {', '.join(RESTARTS)}[:times]"
         raise InvalidInput(f"--restart {options.restart!r} is not known", remedy=remedy)
     if options.remove and name != "no":
-        raise InvalidInput(f"--restart {options.restart} and --rm contradict each other", remedy="leave out one of them")
+        raise InvalidInput(f"--restart {options.restart} and --rm contradict each other", remedy="leave one out")
     return {"Name": name, "MaximumRetryCount": int(most or 0)}
 
 

@@ -74,7 +74,7 @@ def _check_cpu(options: Options) -> None:
     if options.cpus is not None and not 0.01 <= options.cpus <= most:
         raise InvalidInput(f"--cpus {options.cpus}: this machine has {most}", remedy=f"0.01 to {most}")
     if options.cpus is not None and (options.cpu_period or options.cpu_quota):
-        raise InvalidInput("--cpus with --cpu-period or --cpu-quota", remedy="--cpus is both: give the one or the others")
+        raise InvalidInput("--cpus with --cpu-period or --cpu-quota", remedy="--cpus is both of them: leave it out")
     if options.cpu_period and not 1_000 <= options.cpu_period <= 1_000_000:
         raise InvalidInput(f"--cpu-period {options.cpu_period}: out of range", remedy="1000 to 1000000 microseconds")
     if 0 < options.cpu_quota < 1_000 or options.cpu_quota < -1:
@@ -262,7 +262,8 @@ def rlimits(options: Options) -> list[dict[str, Any]]:
         kind = f"RLIMIT_{name.upper()}"
         if not equals or not name.islower() or not hasattr(resource, kind):
             known = ", ".join(sorted(each[7:].lower() for each in dir(resource) if each.startswith("RLIMIT_")))
-            raise InvalidInput(f"--ulimit {entry!r}: no limit is called {name!r}", remedy=f"NAME=SOFT[:HARD] of {known}")
+            remedy = f"NAME=SOFT[:HARD] of {known}"
+            raise InvalidInput(f"--ulimit {entry!r}: no limit is called {name!r}", remedy=remedy)
         soft, _, hard = text.partition(":")
         low, high = _limit(soft, entry), _limit(hard or soft, entry)
         if low > high:
