@@ -358,23 +358,30 @@ def overlay(lower: Sequence[str], target: str | None = None, *, upper: str | Non
             stack.enter_context(_work_directory(work))
         os.makedirs(work, exist_ok=True)
         # index=off: the same lower directory may be below several overlays at once, as containers' layers are.
-        data = (f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", "index=off")
+        data = [f"lowerdir={':'.join(lower)}", f"upperdir={upper}", f"workdir={work}", "index=off"]
         from labrt.linux import userns
 
         if not userns.is_first():  # there overlayfs may not write its own attributes, trusted.overlay.*
-            data = (*data, "userxattr")
-        yield stack.enter_context(mounted(Mount(place, "overlay", "overlay", data)))
+            data.append("userxattr")
+        yield stack.enter_context(mounted(Mount(place, "overlay", "overlay", tuple(data))))
 
 
 @contextlib.contextmanager
 def _work_directory(path: str) -> Iterator[None]:
-    """Own overlayfs's scratch directory: in it the kernel leaves one named `work`, which only root may remove."""
+    """Own overlayfs's scratch directory: in it the kernel leaves one named `work`, with a mode of 0.
+
+    After a removal there is a file in that, too: a whiteout, of which it makes all others as links.
+    """
     os.makedirs(path, exist_ok=True)
     try:
         yield
     finally:
         with contextlib.suppress(FileNotFoundError):
-            os.rmdir(os.path.join(path, "work"))
+            inner = os.path.join(path, "work")
+            os.chmod(inner, 0o700)  # for those who are not root
+            for name in os.listdir(inner):
+                os.unlink(os.path.join(inner, name))
+            os.rmdir(inner)
         os.rmdir(path)
 
 

@@ -218,9 +218,9 @@ def _strike_dead_keepers(where: Paths) -> None:
     for entry in ledger.entries(where.ledger):
         if entry.detail.get("role") == "keeper":
             pidfd = process.open_pidfd(int(entry.what), int(entry.detail["starttime"]))
-            if pidfd is None:
+            if pidfd is None or process.wait_for(pidfd, 0):
                 ledger.strike(entry)
-            else:
+            if pidfd is not None:
                 os.close(pidfd)
 
 
