@@ -19,6 +19,7 @@
     │   ├── Unreachable       no connection, no name, no TLS
     │   └── DigestMismatch    the bytes are not those that were named
     └── ContainerError        a container could not be started
+        ├── HookFailed            a program that shall run at its start, a hook of its config
         ├── CommandNotFound       exit code 127, as in a shell
         └── CommandNotExecutable  exit code 126, as in a shell
 
@@ -123,6 +124,10 @@ class DigestMismatch(RegistryError):
 
 class ContainerError(LabrtError):
     """A container could not be started. Its exit code, as `docker run` gives it, is 125."""
+
+
+class HookFailed(ContainerError):
+    """A hook of its config.json failed, or could not be run: the container does not come to be."""
 
 
 class CommandNotFound(ContainerError):

@@ -22,7 +22,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from labrt.errors import Conflict, InvalidConfig
@@ -325,8 +325,10 @@ def _device(root: str, entry: Mapping[str, Any]) -> Device:
     return Device(root, entry["path"], kind, entry["major"], entry["minor"], mode, uid, gid)
 
 
-def execute(plan: Plan) -> None:
+def execute(plan: Plan, *, before_entering: Callable[[], None] | None = None) -> None:
     """Do all steps, in order. What fails ends it: the mount namespace is then good for nothing but to be left.
+
+    `before_entering` is called when all mounts stand and only the pivot is left to do.
 
     Raises Conflict in a process that shares its mount namespace with its parent: that one's root would change, too.
     """
@@ -338,6 +340,9 @@ def execute(plan: Plan) -> None:
     old = os.umask(0)
     try:
         for step in plan:
+            if before_entering and isinstance(step, PivotRoot):
+                os.umask(old)
+                before_entering()
             step.execute()
     finally:
         os.umask(old)

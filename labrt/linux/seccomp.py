@@ -57,8 +57,9 @@ def flags(profile: Profile) -> int:
             raise InvalidConfig(f"linux.seccomp.flags: {name!r} cannot be", remedy="see config-linux.md for the names")
         found |= known[bare]
     if any(rule.get("action") == "SCMP_ACT_NOTIFY" for rule in profile.get("syscalls") or []):
-        found |= SECCOMP_FILTER_FLAG.NEW_LISTENER
-    return found
+        # TSYNC is for processes with several threads, and then there is no telling whose listener it is.
+        return (found | SECCOMP_FILTER_FLAG.NEW_LISTENER) & ~SECCOMP_FILTER_FLAG.TSYNC
+    return SECCOMP_FILTER_FLAG(int(found) & ~WAIT_KILLABLE_RECV)  # it says how to wait for a listener
 
 
 # The cache ------------------------------------------------------------------------------------------------------------

@@ -143,3 +143,14 @@ def resources(config: Mapping[str, Any]) -> dict[str, Any]:
     if wanted.get("devices"):
         wanted["devices"] = [*wanted["devices"], *(rule for rule in DEVICES if rule["allow"])]
     return wanted
+
+
+def sysctl_path(name: str) -> str:
+    """Turn a sysctl's name into its path below /proc/sys, as sysctl(8): `net.ipv4.ip_forward`, `net/ipv4/conf/eth0.1`.
+
+    Whichever of dot and slash comes first parts the words; the other one then stands for itself.
+    """
+    dot, slash = name.find("."), name.find("/")
+    if slash >= 0 and (dot < 0 or slash < dot):
+        return name
+    return name.translate({ord("."): "/", ord("/"): "."})

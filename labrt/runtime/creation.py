@@ -19,7 +19,7 @@ import signal
 import socket
 from typing import Any
 
-from labrt.errors import ContainerError, InvalidConfig
+from labrt.errors import ContainerError, HookFailed, InvalidConfig
 from labrt.linux import cgroups, process, syscalls, userns
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
@@ -55,7 +55,7 @@ class Creation:
         self.birth = init.Birth(
             config=config,
             # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
-            program=None if own_users else init.prepare(config),
+            program=None if own_users or not config.get("process") else init.prepare(config),
             root=init.root_plan(config, root_of(config, bundle), opened),
             flags=flags,
             late=late,
@@ -63,8 +63,11 @@ class Creation:
             cgroup=cgroup,
             stdio=stdio,
             listener=listener,
+            bundle=bundle,
             **terms,
         )
+        self._start = False
+        self.failed_hook = False
         self._pid_namespace = next((path for path, flag in joined if flag == CLONE.NEWPID), None)
         self.sync, self._far = wire.pair()
 
@@ -118,14 +121,56 @@ class Creation:
             self.cgroup.apply(oci.resources(self.config))  # nothing of the container's has run yet
         if CLONE.NEWUSER in self.birth.flags:
             userns.write_maps(self.init.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
+        hooked = "hooks" in self.config and self._hooked("prestart", "createRuntime")
+        self._tell({"go": True}, {"start": True} if start and not hooked else None)
+        self._start = start and hooked
+
+    def _tell(self, *messages: dict[str, Any] | None) -> None:
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
-            wire.send(self.sync, {"go": True})
-            if start:
-                wire.send(self.sync, {"start": True})  # it will find this when its root stands
+            for message in filter(None, messages):
+                wire.send(self.sync, message)  # it finds what is for later when it comes to that
+
+    def _hooked(self, *kinds: str) -> bool:
+        from labrt.runtime import hooks
+
+        return hooks.wanted(self.config, *kinds)
+
+    def state(self, status: str) -> dict[str, Any]:
+        """Return the container's state, as hooks and seccomp agents get it."""
+        from labrt.runtime import hooks
+
+        pid = self.child.pid if self.child and status != "stopped" else 0
+        return hooks.state(self.config, self.birth.id, self.birth.bundle, status, pid)
+
+    def run_hooks(self, kind: str, status: str) -> None:
+        """Run hooks of ours. Raises HookFailed for the first that fails; of poststop, warn and go on."""
+        if not self.config.get("hooks"):
+            return
+        from labrt.runtime import hooks
+
+        if kind == "poststop":
+            self.warnings += hooks.run_all(self.config, kind, self.state(status), cwd=self.birth.bundle)
+        else:
+            hooks.run(self.config, kind, self.state(status), cwd=self.birth.bundle)
 
     def hear_of_root(self) -> None:
-        """Wait until init has built its root; get the terminal's master from there."""
+        """Wait until init has built its root; get the terminal's master from there.
+
+        While it stands at the door of its root, our hooks run.
+        """
+        try:
+            self._hear_of_root()
+        except HookFailed:
+            self.failed_hook = True
+            raise
+
+    def _hear_of_root(self) -> None:
         answer, fds = wire.receive(self.sync)
+        if answer and "mounted" in answer:
+            self.run_hooks("prestart", "creating")
+            self.run_hooks("createRuntime", "creating")
+            self._tell({"enter": True}, {"start": True} if self._start else None)
+            answer, fds = wire.receive(self.sync)
         self._close()
         if answer is None:
             raise ContainerError(f"init was killed while it built the root: {self.init.wait()}")
@@ -143,7 +188,10 @@ class Creation:
             raise ContainerError(f"init was killed while it waited: {self.init.wait()}") from None
 
     def abandon(self) -> None:
-        """Take down what there is of it. The cgroup may go then, too: it is whoever made it's."""
+        """Take down what there is of it. The cgroup may go then, too: it is whoever made it's.
+
+        After a hook that failed, `run_hooks("poststop", "stopped")` is what comes after that: runtime.md, "Lifecycle".
+        """
         self._close()
         if self.child:
             self.child.kill()

@@ -6,8 +6,11 @@ closes: silence means success. (A FIFO would do for *start*, as in runc; but whe
 and init ends, where a FIFO would leave it waiting for ever.)
 
     monitor ─► init   {"go": true}        the id maps are written
+    init ─► monitor   {"mounted": true}   only where there are hooks for this moment: hooks.py
+    monitor ─► init   {"enter": true}
     init ─► monitor   {"created": true}   (with a terminal: and its master descriptor)
     monitor ─► init   {"start": true}
+    init ─► monitor   {"seccomp": true}   only where the filter has a listener: and that descriptor (listener.py)
     init ─► monitor   {"error": …}, or the end of the stream when the program runs
 
 After the pivot nothing is imported (rootfs.seal_imports); whatever is needed has been imported by then, or fails.
@@ -17,11 +20,13 @@ See namespaces(7), pivot_root(2), runtime.md of the OCI runtime-spec ("Lifecycle
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 from typing import Any, NamedTuple
 
+from labrt.errors import InvalidConfig, kernel_error
 from labrt.linux import cgroups, mounts, namespaces, network, pty, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
@@ -42,16 +47,21 @@ class Birth(NamedTuple):
     stdio: tuple[int, int, int] | None  # descriptors for 0, 1, 2; None: a terminal
     listener: socket.socket | None = None  # where *start* comes from; None: from the monitor, and init ends with it
     kept: int = 0  # how many descriptors after 0, 1, 2 the program keeps
+    id: str = ""
+    bundle: str = "/"  # where hooks of the host find themselves
+    new_keyring: bool = True  # a session keyring of its own; without, it has ours
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
     """Be init. Never returns; a failure goes to the monitor."""
     try:
-        prepared = birth.program or prepare(birth.config)
+        prepared = birth.program or (prepare(birth.config) if birth.config.get("process") else None)
         if not wire.receive(sock)[0]:
             return  # the monitor is gone, or has given up
-        master = _build(birth)
-        wire.send(sock, {"created": True, "warnings": prepared.warnings}, [master] if master is not None else [])
+        proc = hold_proc(prepared)
+        master = _build(birth, sock)
+        warnings = prepared.warnings if prepared else []
+        wire.send(sock, {"created": True, "warnings": warnings}, [master] if master is not None else [])
         if master is not None:
             os.close(master)
         if not wire.receive(sock)[0]:
@@ -60,7 +70,14 @@ def run(birth: Birth, sock: socket.socket) -> None:
             sock = _wait_for_start(birth.listener, sock)
         # What is open besides 0, 1 and 2 is ours, not the program's.
         syscalls.close_range(3 + birth.kept, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        program.become(prepared, with_parent=birth.listener is None)
+        _run_hooks(birth, "startContainer", "created", "/")
+        program.become(
+            prepared or prepare(birth.config),
+            with_parent=birth.listener is None,
+            new_keyring=birth.new_keyring,
+            proc=proc,
+            hand_over=lambda listener: wire.send(sock, {"seccomp": True}, [listener]),
+        )
     except BaseException as error:
         wire.send(sock, {"error": wire.error_to_json(error)})
 
@@ -84,24 +101,22 @@ def _wait_for_start(listener: socket.socket, sock: socket.socket) -> socket.sock
 
 def prepare(config: dict[str, Any]) -> program.Program:
     """Check and prepare the program that a config asks for."""
-    return program.prepare(config["process"], config["linux"].get("seccomp"), oci.user_annotation(config))
+    linux = config["linux"]
+    return program.prepare(config.get("process") or {}, linux.get("seccomp"), oci.user_annotation(config), linux=linux)
 
 
-def _build(birth: Birth) -> int | None:
+def _build(birth: Birth, sock: socket.socket) -> int | None:
     """Make the container around ourselves; return the terminal's master, if there is to be one."""
-    process, linux = birth.config["process"], birth.config["linux"]
+    process, linux = birth.config.get("process") or {}, birth.config["linux"]
     if birth.cgroup:
         birth.cgroup.enter(cloned=True)  # while we are still who we were on the host: it takes the right to write there
     for path, flag in birth.joined:
-        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        syscalls.setns(namespace, flag)
-        os.close(namespace)
+        join(path, flag)
     os.setsid()
     if CLONE.NEWUSER in birth.flags:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-    if process.get("oomScoreAdj") is not None:
-        _write("/proc/self/oom_score_adj", str(process["oomScoreAdj"]))
+    set_oom_score(process)
     if birth.config.get("hostname"):
         syscalls.sethostname(birth.config["hostname"])
     if birth.config.get("domainname"):
@@ -109,16 +124,78 @@ def _build(birth: Birth) -> int | None:
     if CLONE.NEWNET in birth.flags:
         network.loopback_up()
     for name, value in (linux.get("sysctl") or {}).items():
-        _write(f"/proc/sys/{name.replace('.', '/')}", value)
+        _write(f"/proc/sys/{oci.sysctl_path(name)}", value, f"linux.sysctl.{name}")
     if birth.late:
-        # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
-        syscalls.unshare(birth.late)
-    rootfs.execute(birth.root)
+        _unshare_late(birth)
+    rootfs.execute(birth.root, before_entering=lambda: _before_entering(birth, sock))
     if birth.stdio is not None:
         set_stdio(*birth.stdio)
         return None
     size = process.get("consoleSize")
     return open_console((size["height"], size["width"]) if size else None)
+
+
+def set_oom_score(process: dict[str, Any]) -> None:
+    """Say how soon the kernel shall kill us when memory is short, -1000 (never) to 1000: proc_pid_oom_score_adj(5)."""
+    if process.get("oomScoreAdj") is not None:
+        _write("/proc/self/oom_score_adj", str(process["oomScoreAdj"]), "process.oomScoreAdj")
+
+
+def hold_proc(prepared: program.Program | None) -> int | None:
+    """Open the host's /proc for a program that shall have a security label; else None."""
+    if not prepared or not prepared.labelled:
+        return None
+    from labrt.linux import labels
+
+    return labels.hold()
+
+
+def join(path: str, flag: CLONE) -> None:
+    """Enter a namespace of linux.namespaces by its path. Raises InvalidConfig if there is none of this kind."""
+    kind = next(name for name, known in namespaces.FLAG_OF_OCI_NAME.items() if known == flag)
+    try:
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        problem = f"linux.namespaces: {path}: {error.strerror}"
+        raise InvalidConfig(problem, remedy=f"it shall be a {kind} namespace to join") from error
+    try:
+        syscalls.setns(namespace, flag)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise InvalidConfig(f"linux.namespaces: {path} is no {kind} namespace", remedy="see /proc/PID/ns") from error
+    finally:
+        os.close(namespace)
+
+
+def _unshare_late(birth: Birth) -> None:
+    # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
+    syscalls.unshare(birth.late & ~CLONE.NEWTIME)
+    if CLONE.NEWTIME in birth.late:
+        from labrt.linux import timens
+
+        offsets = birth.config["linux"].get("timeOffsets") or {}
+        timens.enter_new({clock: (at.get("secs") or 0, at.get("nanosecs") or 0) for clock, at in offsets.items()})
+
+
+def _before_entering(birth: Birth, sock: socket.socket) -> None:
+    """Do what is to be done when all mounts stand, and the host's root is still there: hooks."""
+    if not birth.config.get("hooks"):
+        return
+    from labrt.runtime import hooks
+
+    if hooks.wanted(birth.config, "prestart", "createRuntime"):
+        wire.send(sock, {"mounted": True})
+        if not wire.receive(sock)[0]:
+            os._exit(1)  # one of them has failed: our parent says so
+    _run_hooks(birth, "createContainer", "creating", birth.bundle)
+
+
+def _run_hooks(birth: Birth, kind: str, status: str, cwd: str) -> None:
+    if birth.config.get("hooks"):
+        from labrt.runtime import hooks  # since before the root was entered, where there are hooks
+
+        hooks.run(birth.config, kind, hooks.state(birth.config, birth.id, birth.bundle, status, os.getpid()), cwd=cwd)
 
 
 def open_console(size: tuple[int, int] | None, *, console: bool = True) -> int:
@@ -143,12 +220,16 @@ def set_stdio(stdin: int, stdout: int, stderr: int) -> None:
         os.dup2(fd, number, inheritable=True)
 
 
-def _write(path: str, value: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _write(path: str, value: str, field: str) -> None:
+    """Write what a field of the config says to a file of the kernel."""
     try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, value.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise kernel_error(f"{field}: write({path!r}, {value!r})", error.errno or 0) from error
 
 
 def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]]]:
@@ -158,7 +239,7 @@ def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]
         flag = namespaces.FLAG_OF_OCI_NAME[entry["type"]]
         if entry.get("path"):
             joined.append((entry["path"], flag))
-        elif flag == CLONE.NEWCGROUP:
+        elif flag in (CLONE.NEWCGROUP, CLONE.NEWTIME):
             late |= flag
         else:
             flags |= flag

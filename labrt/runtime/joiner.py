@@ -47,9 +47,14 @@ def bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tup
     """Start the program; return it and, with a terminal, the master's descriptor. Raises what kept it from starting.
 
     `labrt-oci exec` says more in its request: `kept`, how many descriptors after 0, 1, 2 the program keeps;
-    `with_parent`, whether it shall end with us; `every_tree`, how its cgroup was made.
+    `with_parent`, whether it shall end with us; `every_tree`, how its cgroup was made. `linux` is the config's, for
+    what a program has of it, and `state` the container's, for a seccomp agent.
     """
-    prepared = program.prepare(request["process"], request["seccomp"], request["user"])
+    linux, seccomp = request.get("linux") or {}, request["seccomp"]
+    prepared = program.prepare(request["process"], seccomp, request["user"], linux=linux)
+    initial, final = _affinity(request["process"])
+    if initial:
+        os.sched_setaffinity(0, initial)  # whoever we make from here on begins there
     size = request.get("console_size")
     from_scout, scouts = wire.pair()
     from_program, programs = wire.pair()
@@ -71,6 +76,8 @@ def bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tup
             from_program.close()
             if cgroup:
                 cgroup.enter(cloned=into is not None)
+            if final:
+                os.sched_setaffinity(0, final)
             _scout(request, prepared, pidfd, stdio, tuple(size) if size else None, scouts, programs)
         except BaseException as error:
             wire.send(scouts, {"error": wire.error_to_json(error)})
@@ -85,11 +92,35 @@ def bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tup
     child = process.Child(made["pid"], os.pidfd_open(made["pid"]))
     ready, fds = wire.receive(from_program)
     # Once it is ready, silence and the end of the stream mean that the program runs.
-    verdict = wire.receive(from_program)[0] if ready and "error" not in ready else ready
+    verdict = _verdict(from_program, request, child) if ready and "error" not in ready else ready
     if ready is None or (verdict and "error" in verdict):
         exit = child.wait()
         raise wire.error_from_json(verdict["error"]) if verdict else Conflict(f"the program was killed: {exit}")
     return child, fds
+
+
+def _affinity(process: dict[str, Any]) -> tuple[frozenset[int], frozenset[int]]:
+    """Read process.execCPUAffinity: the CPUs before and after we go over to the container's cgroup; empty: as it is."""
+    wanted = process.get("execCPUAffinity")
+    if not wanted:
+        return frozenset(), frozenset()
+    from labrt.linux import scheduler
+
+    initial, final = (scheduler.cpus(wanted.get(name) or "") for name in ("initial", "final"))
+    return initial, final
+
+
+def _verdict(from_program: socket.socket, request: dict[str, Any], child: process.Child) -> dict[str, Any] | None:
+    """Hear how it went; on the way hand a seccomp listener over to its agent."""
+    from labrt.runtime import listener
+
+    state = {"ociVersion": "1.1.0", "status": "running", "pid": child.pid, **request.get("state", {})}
+    try:
+        return listener.verdict(from_program, request["seccomp"], lambda: state)
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
 
 
 def _scout(
@@ -103,6 +134,8 @@ def _scout(
 ) -> None:
     """Enter the container and make the program there."""
     syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+    init.set_oom_score(request["process"])
+    proc = init.hold_proc(prepared)
     different = CLONE(0)
     ours, theirs = namespaces.of("self"), namespaces.of(request["pid"])
     if process.wait_for(pidfd, 0):
@@ -114,7 +147,7 @@ def _scout(
     pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:
         try:
-            _become(prepared, programs, stdio, size, request.get("kept", 0), request.get("with_parent", True))
+            _become(prepared, programs, stdio, size, request, proc)
         finally:
             os._exit(127)
     wire.send(back, {"pid": pid})
@@ -125,8 +158,8 @@ def _become(
     back: socket.socket,
     stdio: tuple[int, ...],
     size: tuple[int, int] | None,
-    kept: int,
-    with_parent: bool,
+    request: dict[str, Any],
+    proc: int | None,
 ) -> None:
     try:
         os.setsid()
@@ -137,7 +170,13 @@ def _become(
             master = init.open_console(size, console=False)
             wire.send(back, {"ready": True}, [master])
             os.close(master)
-        syscalls.close_range(3 + kept, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        program.become(prepared, with_parent=with_parent)
+        first = 3 + request.get("kept", 0)
+        syscalls.close_range(first, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
+        program.become(
+            prepared,
+            with_parent=request.get("with_parent", True),
+            proc=proc,
+            hand_over=lambda notifications: wire.send(back, {"seccomp": True}, [notifications]),
+        )
     except BaseException as error:
         wire.send(back, {"error": wire.error_to_json(error)})

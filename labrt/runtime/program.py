@@ -18,11 +18,12 @@ import os
 import resource
 import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
 from labrt.linux import capabilities, seccomp, syscalls, userns
+from labrt.linux.flags import SECCOMP_FILTER_FLAG
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
@@ -52,14 +53,34 @@ class Program(NamedTuple):
     filter: bytes
     filter_flags: int
     warnings: list[str]
+    steps: tuple[Callable[[], object], ...] = ()  # what few ask for: scheduler, memory policy, personality, …
+    apparmor: str = ""
+    selinux: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether `become` needs the host's /proc, to set a security label: labels.hold."""
+        return bool(self.apparmor or self.selinux)
 
 
-def prepare(process: Mapping[str, Any], seccomp_profile: Mapping[str, Any] | None, user_name: str = "") -> Program:
-    """Check a process section and make of it what `become` needs. Raises InvalidConfig that names the field."""
+def prepare(
+    process: Mapping[str, Any],
+    seccomp_profile: Mapping[str, Any] | None,
+    user_name: str = "",
+    *,
+    linux: Mapping[str, Any] | None = None,
+) -> Program:
+    """Check a process section and make of it what `become` needs. Raises InvalidConfig that names the field.
+
+    `linux` is the config's linux section, of which a program has its personality and its memory policy.
+    """
+    if not process:
+        raise InvalidConfig("process: is missing", remedy="without it a container can be created, and not started")
     user = process.get("user") or {}
     groups = tuple(user.get("additionalGids") or ())
-    caps, clamped = capabilities.granted(capabilities.Capabilities.from_oci(process.get("capabilities") or {}))
-    warnings = [f"cannot grant {name}: this machine does not give it to us" for name in capabilities.names(clamped)]
+    warnings: list[str] = []
+    caps, clamped = capabilities.granted(_capabilities(process.get("capabilities") or {}, warnings))
+    warnings += [f"cannot grant {name}: this machine does not give it to us" for name in capabilities.names(clamped)]
     return Program(
         args=list(process["args"]),
         env=dict(entry.partition("=")[::2] for entry in process.get("env") or ()),
@@ -73,7 +94,44 @@ def prepare(process: Mapping[str, Any], seccomp_profile: Mapping[str, Any] | Non
         filter=_filter(dict(seccomp_profile)) if seccomp_profile else b"",
         filter_flags=seccomp.flags(dict(seccomp_profile)) if seccomp_profile else 0,
         warnings=warnings,
+        steps=tuple(_steps(process, linux or {})),
+        apparmor=process.get("apparmorProfile") or "",
+        selinux=process.get("selinuxLabel") or "",
     )
+
+
+def _capabilities(sets: Mapping[str, Any], warnings: list[str]) -> capabilities.Capabilities:
+    """Read the five sets. What has no name here, a newer kernel's, is a warning, as the specification wants it."""
+    unknown = {
+        name for names in sets.values() for name in names or ()
+        if name.upper().removeprefix("CAP_") not in capabilities.CAP.__members__ and name.upper() != "ALL"
+    }  # fmt: skip
+    warnings += [f"cannot grant {name}: no capability is called so" for name in sorted(unknown)]
+    known = {kind: [name for name in names or () if name not in unknown] for kind, names in sets.items()}
+    return capabilities.Capabilities.from_oci(known)
+
+
+PER_LINUX, PER_LINUX32 = 0, 8  # linux/personality.h
+
+
+def _steps(process: Mapping[str, Any], linux: Mapping[str, Any]) -> Iterator[Callable[[], object]]:
+    """What a few programs want of the kernel before they begin. Imported here: inside nothing can be any more."""
+    if process.get("scheduler"):
+        from labrt.linux import scheduler
+
+        yield functools.partial(scheduler.set, scheduler.pack(process["scheduler"]))
+    if process.get("ioPriority"):
+        from labrt.linux import scheduler
+
+        wanted = process["ioPriority"]
+        yield functools.partial(scheduler.set_io, wanted["class"], wanted.get("priority") or 0)
+    if linux.get("memoryPolicy"):
+        from labrt.linux import mempolicy
+
+        yield functools.partial(syscalls.set_mempolicy, *mempolicy.parse(linux["memoryPolicy"]))
+    if linux.get("personality"):
+        persona = PER_LINUX32 if linux["personality"]["domain"] == "LINUX32" else PER_LINUX
+        yield functools.partial(syscalls.personality, persona)
 
 
 _compiled: list[tuple[dict[str, Any], bytes]] = []  # by this process, or by the launcher that it was forked from
@@ -87,8 +145,12 @@ def _filter(profile: dict[str, Any]) -> bytes:
     return _compiled[-1][1]
 
 
+# Those that Python has no names for; linux/resource.h, as on x86-64 and arm64.
+_MORE_LIMITS = {"RLIMIT_LOCKS": 10, "RLIMIT_RTTIME": 15}
+
+
 def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, int]:
-    number = getattr(resource, str(entry.get("type")), None)
+    number = getattr(resource, str(entry.get("type")), _MORE_LIMITS.get(entry["type"]))
     if number is None or not str(entry.get("type")).startswith("RLIMIT_"):
         raise InvalidConfig(f"process.rlimits: no limit is called {entry.get('type')!r}", remedy="see getrlimit(2)")
     soft, hard = entry["soft"], entry["hard"]
@@ -100,25 +162,44 @@ def _rlimit(entry: Mapping[str, Any], warnings: list[str]) -> tuple[int, int, in
     if ours != resource.RLIM_INFINITY and hard > ours and not may_raise:
         warnings.append(f"{entry['type']} is {ours}, not {hard}: raising it needs CAP_SYS_RESOURCE")
         soft, hard = min(soft, ours), ours
+    soft, hard = (resource.RLIM_INFINITY if limit >= _NO_LIMIT else limit for limit in (soft, hard))
     return number, soft, hard
 
 
-def become(program: Program, *, with_parent: bool = True) -> None:
+_NO_LIMIT = (1 << 64) - 1
+
+
+def become(
+    program: Program,
+    *,
+    with_parent: bool = True,
+    new_keyring: bool = True,
+    proc: int | None = None,
+    hand_over: Callable[[int], None] | None = None,
+) -> None:
     """Give everything away and execute. Returns never; raises ContainerError, CommandNotFound, …, if it cannot.
 
-    `with_parent`: the kernel shall kill the program when its parent ends.
+    `with_parent`: the kernel shall kill the program when its parent ends. `new_keyring`: it leaves our session's keys.
+    `proc`: the host's /proc, if it is `labelled`. `hand_over` gets the seccomp listener, if the filter has one.
     """
     user = find_user(program.user_name) if program.user_name else program.user
     env = {"HOME": user.home, **program.env} if program.user_name else program.env
     # Root's keys, those of the host's session among them, are not the container's. ENOSYS where there are no keyrings.
-    with contextlib.suppress(OSError):
-        syscalls.keyctl(KEYCTL_JOIN_SESSION_KEYRING, "labrt")
+    if new_keyring:
+        with contextlib.suppress(OSError):
+            syscalls.keyctl(KEYCTL_JOIN_SESSION_KEYRING, "labrt")
     for number, soft, hard in program.rlimits:
         resource.setrlimit(number, (soft, hard))
+    for step in program.steps:
+        step()
     _enter_directory(program.cwd, user)
+    if program.labelled and proc is not None:
+        from labrt.linux import labels  # since `proc` was opened
+
+        labels.set_next(proc, apparmor=program.apparmor, selinux=program.selinux)
     if program.filter and not program.no_new_privileges:
         # It takes CAP_SYS_ADMIN or no_new_privs to install a filter, and the former goes next.
-        seccomp.install(program.filter, program.filter_flags)
+        _install(program, hand_over)
     capabilities.take_on(program.capabilities, change_user=lambda: _change_user(user))
     if with_parent:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
@@ -126,9 +207,16 @@ def become(program: Program, *, with_parent: bool = True) -> None:
     if program.no_new_privileges:
         capabilities.no_new_privileges()
         if program.filter:
-            seccomp.install(program.filter, program.filter_flags)
+            _install(program, hand_over)
     _default_signals()
     _execute(program.args, env)
+
+
+def _install(program: Program, hand_over: Callable[[int], None] | None) -> None:
+    listener = seccomp.install(program.filter, program.filter_flags)
+    if program.filter_flags & SECCOMP_FILTER_FLAG.NEW_LISTENER and hand_over:
+        hand_over(listener)
+        os.close(listener)
 
 
 def _change_user(user: User) -> None:

@@ -155,21 +155,10 @@ def _idmapped(config: Config, where: str, bound: bool, maps: list[str], options:
 _IPC_SYSCTLS = {"msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced"}
 
 
-def sysctl_path(name: str) -> str:
-    """Turn a sysctl's name into its path below /proc/sys, as sysctl(8): `net.ipv4.ip_forward`, `net/ipv4/conf/eth0.1`.
-
-    Whichever of dot and slash comes first parts the words; the other one then stands for itself.
-    """
-    dot, slash = name.find("."), name.find("/")
-    if slash >= 0 and (dot < 0 or slash < dot):
-        return name
-    return name.translate({ord("."): "/", ord("/"): "."})
-
-
 def _sysctls(config: Config) -> None:
     """Refuse a sysctl that does not belong to one of the container's own namespaces: it would change the host."""
     for name in _linux(config).get("sysctl") or {}:
-        words = sysctl_path(name).split("/")
+        words = oci.sysctl_path(name).split("/")
         first, rest = words[0], "/".join(words[1:])
         in_ipc = (first == "kernel" and rest in _IPC_SYSCTLS) or words[:2] == ["fs", "mqueue"]
         mine = (
