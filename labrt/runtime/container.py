@@ -215,6 +215,8 @@ class Container:
             "seccomp": config["linux"].get("seccomp"),
             "user": oci.user_annotation(config, user),
             "console_size": console_size,
+            "linux": {name: config["linux"].get(name) for name in ("personality", "memoryPolicy")},
+            "state": state.to_oci(),
         }
         pidfd = process.open_pidfd(state.pid, state.starttime)
         if pidfd is None:
@@ -244,6 +246,18 @@ class Container:
                     os.unlink(os.path.join(self.directory, name))
 
     def mend(self) -> None:
+        self._poststop()
+
+    def _poststop(self) -> None:
+        """Run the hooks that want to know that it is gone; what goes wrong in them is a warning."""
+        with contextlib.suppress(ContainerNotFound):
+            config = self.config()
+            if config.get("hooks"):
+                from labrt.runtime import hooks
+
+                state = hooks.state(config, self.id, self.bundle, states.STOPPED)
+                for line in hooks.run_all(config, "poststop", state, cwd=self.bundle):
+                    warnings.warn(line, LabrtWarning, stacklevel=3)
         """After the death of a monitor: take down what it would have, cgroup, socket, its entry in the ledger.
 
         And write down what `state` says now, so that it is known for good. Nobody may `create` at the same time.

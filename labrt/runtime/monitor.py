@@ -106,9 +106,15 @@ class Monitor:
         self._make_cgroup(config["linux"].get("cgroupsPath") or "")
         ours, ends = ({}, None) if config["process"].get("terminal") else self._pipes()
         root_mounts = tuple(Mount.from_json(entry) for entry in self.request["root_mounts"])
-        self.creation = Creation(config, self.bundle, cgroup=self.cgroup, stdio=ends, root_mounts=root_mounts)
-        self.sync = self.creation.sync
-        self.creation.clone()
+        with contextlib.ExitStack() as theirs:
+            if any(key.startswith("org.labrt.join.") for key in config.get("annotations") or ()):
+                from labrt.runtime import joins  # few containers need it
+
+                config = joins.resolve(config, os.path.dirname(self.bundle), theirs)
+            group, id = self.cgroup, self.state.id
+            self.creation = Creation(config, self.bundle, cgroup=group, stdio=ends, root_mounts=root_mounts, id=id)
+            self.sync = self.creation.sync
+            self.creation.clone()
         self.child = self.creation.child
         for fd in ends or ():
             os.close(fd)
@@ -193,6 +199,8 @@ class Monitor:
             self.cgroup.remove()
         self._close_sockets()
         with contextlib.suppress(FileNotFoundError):
+        if self.creation and self.creation.failed_hook:
+            self.creation.run_hooks("poststop", state.STOPPED)
             os.unlink(self.request["state"])
         self.undo.close()
 
@@ -258,19 +266,47 @@ class Monitor:
 
     def _on_init(self) -> None:
         """Learn from init what became of *start*: silence and the end of the stream mean that the program runs."""
-        answer, _ = wire.receive(self.sync)
+        answer, fds = wire.receive(self.sync)
+        if answer is not None and "seccomp" in answer:
+            self._hand_over(fds[0])
+            return
         self.selector.unregister(self.sync)
         self.sync.close()
         if answer is not None and "error" in answer:
             self.failure = wire.error_from_json(answer["error"])
+        if self.failure:  # it is being killed
+            return
         elif not process.wait_for(self._child.pidfd, 0) or self._ran():
             self._save(status=state.RUNNING, started=time.time())
             self._note("start")
             self._tell(wire.control(started=self.state.pid))
+            if not self._poststart():
+                return
             self._begin_health()
 
     def _ran(self) -> bool:
         """Whether an init that has ended already had become the program: a quick one may be faster than we are."""
+    def _hand_over(self, notifications: int) -> None:
+        """Give the seccomp listener to the agent; a container that nobody would answer ends."""
+        assert self.creation is not None
+        from labrt.runtime import listener
+
+        try:
+            listener.hand_over(self.config["linux"]["seccomp"], self.creation.state(state.CREATED), notifications)
+        except LabrtError as error:
+            self.failure = error
+            self._child.kill()
+
+    def _poststart(self) -> bool:
+        """Run the hooks for this moment; after one that fails the container ends."""
+        assert self.creation is not None
+        try:
+            self.creation.run_hooks("poststart", state.RUNNING)
+        except LabrtError as error:
+            self.failure = error
+            self._child.kill()
+        return self.failure is None
+
         return os.waitid(os.P_PIDFD, self._child.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def _tell(self, data: bytes) -> None:
@@ -321,7 +357,7 @@ class Monitor:
 
     def _on_end(self) -> None:
         """Init has ended. Learn how, and decide: once more, or never again."""
-        if self.sync.fileno() >= 0:
+        while self.sync.fileno() >= 0:
             self._on_init()
         self._health_pauses()
         self.selector.unregister(self._child.pidfd)
