@@ -5,8 +5,8 @@
     container.exec("ps").stdout; container.logs(tail=5); container.top(); container.stats()
     container.update(memory="64m"); container.rename("siesta"); container.wait(); container.remove()
 
-What is done to a running one is done in modules of its own: lifecycle.py (stop, kill, wait), logs.py, update.py, top.py,
-stats.py, copy.py. A handle holds nothing: any process may have one, and several may at once.
+What is done to a running one is done in modules of its own: lifecycle.py (stop, kill, wait), logs.py, update.py,
+top.py, stats.py, copy.py. A handle holds nothing: any process may have one, and several may at once.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Attachment:
         self._sock.sendall(wire.control(resize=[rows, columns]))
 
     def ask(self, **order: object) -> None:
-        """Have the monitor do something, and wait until it has. Raises what it says, Conflict when it ends meanwhile."""
+        """Have the monitor do something, and wait until it has. Raises what it says; Conflict when it has ended."""
         self._sock.sendall(wire.control(**order))
         while not self.done and not self.failure:
             if not self.receive():

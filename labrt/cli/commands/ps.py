@@ -27,6 +27,7 @@ def command(everything: bool, no_trunc: bool, quiet: bool) -> None:
       labrt ps -a                    All, with how they ended
       labrt rm -f $(labrt ps -aq)    Remove every one
     """  # noqa: D301
+    Containers().mend()
     containers = Containers().list(all=everything)
     if quiet:
         for container in containers:
@@ -54,10 +55,18 @@ def _row(container: Container, no_trunc: bool) -> list[str]:
 
 
 def status(container: Container) -> str:
-    """Say it as docker does: Created, Up 3 seconds, Exited (0) 2 minutes ago."""
+    """Say it as docker does: Created, Up 3 seconds (healthy), Exited (0) 2 minutes ago, Restarting (1) …"""
     state, word = container.state, container.status
-    if word == "running":
-        return f"Up {show.ago(state.started).removesuffix(' ago')}"
-    if word == "exited":
-        return f"Exited ({state.exit_code}) {show.ago(state.finished)}"
+    if word in ("running", "paused"):
+        said = f"Up {show.ago(state.started).removesuffix(' ago')}"
+        return f"{said} (Paused)" if word == "paused" else f"{said}{_health(container)}"
+    if word in ("exited", "restarting"):
+        return f"{word.capitalize()} ({state.exit_code}) {show.ago(state.finished)}"
     return word.capitalize()
+
+
+def _health(container: Container) -> str:
+    health = container.health
+    if health is None:
+        return ""
+    return " (health: starting)" if health["Status"] == "starting" else f" ({health['Status']})"

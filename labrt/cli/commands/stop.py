@@ -12,10 +12,10 @@ from labrt.errors import LabrtError
 
 @click.command
 @click.option("-s", "--signal", metavar="SIGNAL", help="Which signal, by name or number")
-@click.option("-t", "--timeout", "--time", type=int, default=10, show_default=True, metavar="SECONDS",
-              help="How many seconds it has to end by itself; below zero, for ever")  # fmt: skip
-@parameters.containers_argument("running")
-def command(signal: str | None, timeout: int, names: tuple[str, ...]) -> int:
+@click.option("-t", "--timeout", "--time", type=int, metavar="SECONDS",
+              help="How many seconds it has to end by itself (usually 10); below zero, for ever")  # fmt: skip
+@parameters.containers_argument("running", "paused", "restarting")
+def command(signal: str | None, timeout: int | None, names: tuple[str, ...]) -> int:
     """Ask containers to end, and end those that do not.
 
     A program that is PID 1 and has no handler for SIGTERM does not notice it, and is killed when the time is up.
@@ -34,7 +34,7 @@ def command(signal: str | None, timeout: int, names: tuple[str, ...]) -> int:
 class _Stop(threading.Thread):
     """One container's stop: they wait side by side, not one after the other."""
 
-    def __init__(self, name: str, timeout: int, signal: str | None) -> None:
+    def __init__(self, name: str, timeout: int | None, signal: str | None) -> None:
         super().__init__(daemon=True)
         self.container_name, self.timeout, self.signal = name, timeout, signal
         self.error: LabrtError | None = None
