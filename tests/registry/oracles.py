@@ -156,3 +156,35 @@ def token_auth(tokens: JwtServer, authority: Path) -> dict[str, object]:
             "rootcertbundle": str(authority),
         }
     }
+
+
+@contextmanager
+def dockerd(where: Path) -> Iterator[list[str]]:
+    """Run Debian's dockerd for itself: its own mounts, files, socket; no bridge, no firewall rules, no forwarding.
+
+    Gives the command line of its client. Skips where it does not come up, with its own last words.
+    """
+    need("dockerd", "docker", "containerd", "unshare")
+    place = ("--data-root", where / "data", "--exec-root", where / "exec", "--pidfile", where / "pid")
+    quiet = ("--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false", "--ip-masq=false")
+    socket = f"unix://{where}/docker.sock"
+    (where / "config.json").write_text("{}")  # nobody's /etc/docker/daemon.json
+    command = ["unshare", "--mount", "--propagation", "private", "dockerd", "-H", socket, "--config-file",
+               where / "config.json", *place, *quiet]  # fmt: skip
+    with open(where / "log", "wb") as log:
+        process = subprocess.Popen([*map(str, command)], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        client = ["docker", "--config", str(where), "-H", socket]
+        deadline = time.monotonic() + 60
+        while subprocess.run([*client, "version"], capture_output=True).returncode:
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.skip(f"dockerd does not run here: {(where / 'log').read_text()[-300:]}")
+            time.sleep(0.1)
+        yield client
+    finally:
+        process.terminate()  # it ends its containerd, too
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
