@@ -197,10 +197,12 @@ class Container:
         cwd: str | None = None,
         user: str = "",
         console_size: tuple[int, int] | None = None,
+        privileged: bool = False,
     ) -> Execution:
         """Run one more program in it. `stdio` are descriptors for its 0, 1 and 2; None: a terminal of the container's.
 
-        `env` is added to the container's own; `cwd` and `user` are the container's unless given.
+        `env` is added to the container's own; `cwd` and `user` are the container's unless given. `privileged`: with
+        every capability that we have; the container's filter stays, and what that refuses is refused to root, too.
         """
         state = self.state
         if state.status != states.RUNNING:
@@ -211,12 +213,12 @@ class Container:
             "op": "exec",
             "pid": state.pid,
             "cgroup": state.cgroup,
-            "process": _process_section(config["process"], args, env, cwd),
+            "process": _process_section(config["process"], args, env, cwd) | (_all_power() if privileged else {}),
             "seccomp": config["linux"].get("seccomp"),
-            "user": oci.user_annotation(config, user),
-            "console_size": console_size,
             "linux": {name: config["linux"].get(name) for name in ("personality", "memoryPolicy")},
             "state": state.to_oci(),
+            "user": oci.user_annotation(config, user),
+            "console_size": console_size,
         }
         pidfd = process.open_pidfd(state.pid, state.starttime)
         if pidfd is None:
@@ -244,8 +246,6 @@ class Container:
             if name in ("state.json", "health.json", log) or name.startswith(f"{log}."):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self.directory, name))
-
-    def mend(self) -> None:
         self._poststop()
 
     def _poststop(self) -> None:
@@ -258,6 +258,8 @@ class Container:
                 state = hooks.state(config, self.id, self.bundle, states.STOPPED)
                 for line in hooks.run_all(config, "poststop", state, cwd=self.bundle):
                     warnings.warn(line, LabrtWarning, stacklevel=3)
+
+    def mend(self) -> None:
         """After the death of a monitor: take down what it would have, cgroup, socket, its entry in the ledger.
 
         And write down what `state` says now, so that it is known for good. Nobody may `create` at the same time.
@@ -290,6 +292,12 @@ def _process_section(
 ) -> dict[str, Any]:
     merged = dict(entry.partition("=")[::2] for entry in [*base.get("env", ()), *env])
     return {**base, "args": list(args), "env": [f"{k}={v}" for k, v in merged.items()], "cwd": cwd or base["cwd"]}
+
+
+def _all_power() -> dict[str, Any]:
+    from labrt.linux import capabilities
+
+    return {"capabilities": capabilities.Capabilities.of_root(capabilities.bounding()).to_oci()}
 
 
 class Execution:

@@ -20,7 +20,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labrt import paths
@@ -162,7 +162,9 @@ class Monitor:
         elif path and systemd.present() and cgroups.detect().mode == "unified":
             # The tree is systemd's: it gives us a part of it, with ourselves in it, and takes that back at our end.
             with contextlib.suppress(NotSupported):
-                path = f"{systemd.scope(os.getpid(), self.state.id)}/container"
+                above = os.path.basename(os.path.dirname(path))  # a slice, if one was asked for
+                slice = above if above.endswith(".slice") else systemd.SLICE
+                path = f"{systemd.scope(os.getpid(), self.state.id, slice=slice)}/container"
         self._save(cgroup=path)
         if path:
             further = cgroups.resources.further(oci.resources(self.config))
@@ -197,10 +199,10 @@ class Monitor:
             self.creation.abandon()
         if self.cgroup:
             self.cgroup.remove()
-        self._close_sockets()
-        with contextlib.suppress(FileNotFoundError):
         if self.creation and self.creation.failed_hook:
             self.creation.run_hooks("poststop", state.STOPPED)
+        self._close_sockets()
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self.request["state"])
         self.undo.close()
 
@@ -218,7 +220,7 @@ class Monitor:
         self._after()
 
     def _on_control(self, client: stdio.Client, message: dict[str, Any]) -> None:
-        orders = {"start": self._start, "stop": self._stop, "pause": self._pause, "change": self._change}
+        orders: dict[str, Callable[[Any], None]] = {"start": self._start, "stop": self._stop, "pause": self._pause, "change": self._change}
         for word in orders.keys() & message.keys():
             try:
                 orders[word](message[word])
@@ -272,20 +274,18 @@ class Monitor:
             return
         self.selector.unregister(self.sync)
         self.sync.close()
-        if answer is not None and "error" in answer:
-            self.failure = wire.error_from_json(answer["error"])
         if self.failure:  # it is being killed
             return
+        if answer is not None and "error" in answer:
+            self.failure = wire.error_from_json(answer["error"])
         elif not process.wait_for(self._child.pidfd, 0) or self._ran():
             self._save(status=state.RUNNING, started=time.time())
-            self._note("start")
-            self._tell(wire.control(started=self.state.pid))
             if not self._poststart():
                 return
+            self._note("start")
+            self._tell(wire.control(started=self.state.pid))
             self._begin_health()
 
-    def _ran(self) -> bool:
-        """Whether an init that has ended already had become the program: a quick one may be faster than we are."""
     def _hand_over(self, notifications: int) -> None:
         """Give the seccomp listener to the agent; a container that nobody would answer ends."""
         assert self.creation is not None
@@ -307,6 +307,8 @@ class Monitor:
             self._child.kill()
         return self.failure is None
 
+    def _ran(self) -> bool:
+        """Whether an init that has ended already had become the program: a quick one may be faster than we are."""
         return os.waitid(os.P_PIDFD, self._child.pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def _tell(self, data: bytes) -> None:
@@ -411,9 +413,9 @@ class Monitor:
 
     def _unbuild(self) -> None:
         """Take down what there is of an init that did not come to be."""
-        for file in (self.sync, *([self.child.pidfd] if self.child else [])):
+        for fd in (self.sync.fileno(), self.child.pidfd if self.child else -1):
             with contextlib.suppress(KeyError, ValueError):
-                self.selector.unregister(file)
+                self.selector.unregister(fd)
         if self.creation:
             self.creation.abandon()
         self._remove_cgroup()
@@ -422,6 +424,7 @@ class Monitor:
     def _finish(self) -> None:
         """Write down how it ended, tell everybody, leave nothing behind."""
         self._close_sockets()
+        self.board.finish_log()
         durable = not self.request.get("auto_remove")
         self._save(status=state.STOPPED, error=str(self.failure or ""), durable=durable)
         self.undo.close()
