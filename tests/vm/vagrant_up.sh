@@ -6,9 +6,10 @@
 # that LABRT_MIRROR names, so the doctor has one to ask, and setup.sh one to fetch the course's images from.
 #
 # It all happens in a Debian of its own and in namespaces of its own (mounts, processes, network, IPC, host name). That
-# network has no way out; what is written lies in an overlay. Both are gone when the script ends, however it ends, and so
-# are libvirtd and the machine. Kept in LABRT_VM_CACHE (/var/cache/labrt-vm): that Debian and the box, some 3 GB; remove
-# `vagrant-*` and `labrt-*.box` there to have them made anew. Without KVM it takes ten to twenty minutes, once these are made.
+# network has no way out; what is written lies in an overlay. Both are gone when the script ends, and so are libvirtd and the
+# machine (after a kill -9, only a folder labrt-vagrant.* is left in TMPDIR). Kept in LABRT_VM_CACHE (/var/cache/labrt-vm): that Debian and the box, some 3 GB; remove
+# `vagrant-*` and `labrt-*.box` there to have them made anew. The machine is emulated, which takes ten to twenty minutes;
+# LABRT_VM_ACCEL=kvm has KVM run it, where that works.
 # Exit status: 0 when all was well; 77 when it cannot be tried here, and why.
 set -eu
 umask 022
