@@ -14,13 +14,12 @@ def container_to_json(container: Container) -> dict[str, Any]:
     """As the Engine API's ContainerInspect, with the config.json that the runtime got as `OCI`."""
     record, state, config = container.record(), container.state, container.runtime.config()
     process = config["process"]
-    resources = config["linux"]["resources"]
-    volumes = {use["destination"]: use["name"] for use in record.get("volumes", ())}
+    path, *args = record["command"]
     return {
         "Id": container.id,
         "Created": rfc3339(record["created"]),
-        "Path": process["args"][0],
-        "Args": process["args"][1:],
+        "Path": path,
+        "Args": args,
         "State": {
             "Status": container.status,
             "Running": container.up,
@@ -39,34 +38,74 @@ def container_to_json(container: Container) -> dict[str, Any]:
         "Image": record["image_id"],
         "Name": f"/{record['name']}",
         "LogPath": container.runtime.log,
-        "HostConfig": {
-            "AutoRemove": record["options"]["remove"],
-            "NetworkMode": record["options"]["network"],
-            "Memory": resources.get("memory", {}).get("limit", 0),
-            "MemorySwap": resources.get("memory", {}).get("swap", 0),
-            "NanoCpus": int(resources.get("cpu", {}).get("quota", 0) * 10_000),
-            "PidsLimit": resources.get("pids", {}).get("limit"),
-            "ReadonlyRootfs": config["root"]["readonly"],
-        },
-        "Mounts": [
-            {**({"Type": "volume", "Name": volumes[mount["destination"]]} if mount["destination"] in volumes
-                else {"Type": "bind"}),
-             "Source": mount["source"], "Destination": mount["destination"],
-             "RW": not {"ro", "rro"} & set(mount["options"])}
-            for mount in config["mounts"] if mount["type"] == "bind"
-        ],
+        "HostConfig": _host_config(record.get("HostConfig") or {}, config),
+        "Mounts": _mounts(container, config),
         "Config": {
-            "Hostname": config["hostname"],
+            "Hostname": config.get("hostname", ""),
             "User": config["annotations"].get("org.labrt.user", ""),
             "Tty": process["terminal"],
             "OpenStdin": record["options"]["interactive"],
             "Env": process["env"],
-            "Cmd": process["args"],
+            "Cmd": record["command"],
             "Image": record["image"],
             "WorkingDir": process["cwd"],
+            **(record.get("Config") or {}),
         },
         "OCI": config,
-    }  # fmt: skip
+    }
+
+
+def _host_config(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for; and what `labrt update` may have changed since, from config.json."""
+    resources = config["linux"].get("resources") or {}
+    memory, cpu = resources.get("memory") or {}, resources.get("cpu") or {}
+    by_quota = bool(recorded.get("CpuQuota") or recorded.get("CpuPeriod"))
+    period, quota = cpu.get("period", 0), cpu.get("quota", 0)
+    return {
+        **recorded,
+        "Memory": memory.get("limit", 0),
+        "MemorySwap": memory.get("swap", 0),
+        "MemoryReservation": memory.get("reservation", 0),
+        "NanoCpus": max(0, quota * 10**9 // period) if period and not by_quota else 0,
+        "CpuPeriod": period if by_quota else 0,
+        "CpuQuota": quota if by_quota else 0,
+        "CpuShares": cpu.get("shares", 0),
+        "CpusetCpus": cpu.get("cpus", ""),
+        "CpusetMems": cpu.get("mems", ""),
+        "BlkioWeight": (resources.get("blockIO") or {}).get("weight", 0),
+        "PidsLimit": (resources.get("pids") or {}).get("limit"),
+        "ReadonlyRootfs": config["root"]["readonly"],
+        "MaskedPaths": config["linux"].get("maskedPaths") or [],
+        "ReadonlyPaths": config["linux"].get("readonlyPaths") or [],
+    }
+
+
+def _mounts(container: Container, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What somebody wanted mounted, as docker's MountPoint: not what each container has."""
+    from labrt.engine.others import visible
+
+    sources = {mount["destination"]: mount["source"] for mount in config["mounts"]}
+    found = []
+    for mount in visible(container):
+        volume = not mount.source.startswith("/")
+        words = set(mount.options)
+        spread = words & {"private", "rprivate", "shared", "rshared", "slave", "rslave"}
+        found.append({
+            "Type": "volume" if volume else "bind",
+            **({"Name": mount.source, "Driver": "local"} if volume else {}),
+            "Source": sources[mount.destination],
+            "Destination": mount.destination,
+            "Mode": "ro" if {"ro", "rro"} & words else "",
+            "RW": not {"ro", "rro"} & words,
+            "Propagation": "" if volume else next(iter(spread), "rprivate"),
+        })  # fmt: skip
+    for mount in config["mounts"]:
+        if mount["type"] == mount["source"] == "tmpfs" and mount["destination"] != "/dev":
+            found.append({
+                "Type": "tmpfs", "Source": "", "Destination": mount["destination"], "Mode": "",
+                "RW": "ro" not in mount["options"], "Propagation": "",
+            })  # fmt: skip
+    return found
 
 
 def image_to_json(image: Image) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def check(options: Options) -> None:
 
 
 def granted(options: Options) -> capabilities.CAP:
-    """Return the capabilities that the container's root has. ALL, and --privileged, mean: all that we have ourselves."""
+    """Return the capabilities that the container's root has. ALL, and --privileged, mean: all that we have."""
     add = ["ALL", *options.cap_add] if options.privileged else [*options.cap_add]
     drop = [*options.cap_drop]
     everything = any(name.upper() in ("ALL", "CAP_ALL") for name in add)
