@@ -154,7 +154,7 @@ class Monitor:
         if path and paths.owner() and not self.state.cgroup:
             from labrt.runtime import rootless
 
-            self.cgroup = rootless.cgroup(self.state.id, self.config["linux"].get("resources") or {})
+            self.cgroup = rootless.cgroup(self.state.id, path, self.config["linux"].get("resources") or {})
             self._save(cgroup=self.cgroup.path if self.cgroup else "")
             return
         if self.state.cgroup:
