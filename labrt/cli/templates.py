@@ -1,4 +1,4 @@
-"""`--format`: json, or a template in docker's notation: '{{.Name}}: {{.CPUPerc}}', 'table {{.Name}}\\t{{.PIDs}}'.
+r"""`--format`: json, or a template in docker's notation: '{{.Name}}: {{.CPUPerc}}', 'table {{.Name}}\t{{.PIDs}}'.
 
 Only fields can be named. What else Go's templates can (if, range, functions) is refused by name.
 """

@@ -73,8 +73,8 @@ def _fits(event: Event, name: str, value: str) -> bool:
 
 def _every(path: str, follow: bool, until: float | None) -> Iterator[Event]:
     """Yield all that is written and, with `follow`, what comes, over the change from one file to the next."""
-    with contextlib.suppress(FileNotFoundError), open(events.older(path), "rb") as file:
-        yield from _parse(file)
+    with contextlib.suppress(FileNotFoundError), open(events.older(path), "rb") as before:
+        yield from _parse(before)
     file: BinaryIO | None = None
     try:
         while True:

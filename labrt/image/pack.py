@@ -59,7 +59,7 @@ def write(
             if lower.is_whiteout(found):
                 archive.addfile(_whiteout(name))
                 continue
-            info = _entry(path, name, found, mtime, owner)
+            info = entry(path, name, found, mtime, owner)
             same = first.setdefault((found.st_dev, found.st_ino), name)
             if same != name and not info.isdir():
                 info.type, info.linkname, info.size = tarfile.LNKTYPE, same, 0
@@ -84,9 +84,10 @@ def walk(directory: str) -> Iterator[tuple[str, str, os.stat_result]]:
             todo += [(os.path.join(path, child), os.path.join(name, child)) for child in children]
 
 
-def _entry(
-    path: str, name: str, found: os.stat_result, mtime: int | None, owner: tuple[int, int] | None
+def entry(
+    path: str, name: str, found: os.stat_result, mtime: int | None = None, owner: tuple[int, int] | None = None
 ) -> tarfile.TarInfo:
+    """Describe a file for an archive, with its extended attributes; its content is to follow."""
     info = tarfile.TarInfo(name)
     info.type = _TYPES[stat.S_IFMT(found.st_mode)]
     info.mode = stat.S_IMODE(found.st_mode)

@@ -287,11 +287,12 @@ def run_in_child(
     cgroup: JoinsCgroup | None = None,
     propagation: str | None = "rprivate",
     maps: Maps | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> T:
     """Run `function` in a child as `spawn` does, and return what it returns, or raise what it raises.
 
     Result and exception come back pickled. ChildFailed when the child is killed, exits, or becomes another program.
-    Ctrl-C kills the child.
+    `meanwhile` is called here as soon as the child is there: to be at the other end of a pipe. Ctrl-C kills the child.
     """
     import pickle  # late for those who only spawn, and before the child is made: it may be elsewhere by then
     import traceback
@@ -317,6 +318,8 @@ def run_in_child(
         raise
     os.close(write)
     with child, open(read, "rb") as pipe:
+        if meanwhile is not None:
+            meanwhile()
         raw = pipe.read()
         exit = child.wait()
     if not raw:

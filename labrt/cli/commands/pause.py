@@ -12,8 +12,8 @@ from labrt.cli import parameters
 def command(names: tuple[str, ...]) -> int:
     """Freeze all processes of containers, until `unpause`.
 
-    They get no CPU time and notice nothing; memory, files and connections stay. `labrt stop` and `labrt kill` let them go
-    on first.
+    They get no CPU time and notice nothing; memory, files and connections stay. `labrt stop` and `labrt kill` let them
+    go on first.
 
     \b
     Examples:

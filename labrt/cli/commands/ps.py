@@ -55,7 +55,7 @@ def _row(container: Container, no_trunc: bool) -> list[str]:
 
 
 def status(container: Container) -> str:
-    """Say it as docker does: Created, Up 3 seconds (healthy), Exited (0) 2 minutes ago, Restarting (1) …"""
+    """Say it as docker does: Created, Up 3 seconds (healthy), Exited (0) 2 minutes ago."""
     state, word = container.state, container.status
     if word in ("running", "paused"):
         said = f"Up {show.ago(state.started).removesuffix(' ago')}"

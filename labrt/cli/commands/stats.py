@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from labrt.cli import parameters, show, templates
+from labrt.cli import parameters, templates
 from labrt.engine.containers import Container, Containers
 from labrt.engine.stats import Sample
 from labrt.errors import Conflict, ContainerNotFound, NotSupported
@@ -25,7 +25,8 @@ _HOME_AND_CLEAR = "\033[H\033[J"
 
 @click.command
 @click.option("-a", "--all", "everything", is_flag=True, help="Show those that do not run, too")
-@click.option("--format", "template", metavar="TEMPLATE", default="table", help="json, or docker's '{{.Name}} {{.CPUPerc}}'")
+@click.option("--format", "template", metavar="TEMPLATE", default="table",
+              help="json, or docker's '{{.Name}} {{.CPUPerc}}'")  # fmt: skip
 @click.option("--no-stream", is_flag=True, help="Look once")
 @click.option("--no-trunc", is_flag=True, help="Show everything in full length")
 @click.argument("names", metavar="[CONTAINER...]", nargs=-1, shell_complete=parameters.container_names(("running",)))

@@ -34,9 +34,10 @@ def command(name: str, options: tuple[str, ...]) -> None:
         click.echo(_of_ps(options, set(pids(container))))
         return
     rows = [
-        [one.user, str(one.pid), str(one.ppid), str(one.share), _began(one.started), one.tty, _clock(one.cpu), one.command]
+        [one.user, str(one.pid), str(one.ppid), str(one.share), _began(one.started), one.tty, _clock(one.cpu),
+         one.command]
         for one in container.top()
-    ]
+    ]  # fmt: skip
     click.echo(show.table(HEADERS, rows))
 
 
