@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Any
 
 
@@ -25,7 +25,7 @@ class Option:
         self.names = names.split(", ")
         self.kind = kind
         self.help = help
-        self.default = {"flag": False, "text": "", "list": []}.get(kind) if default is None else default
+        self.default: Any = {"flag": False, "text": "", "list": []}.get(kind) if default is None else default
 
     @property
     def key(self) -> str:
@@ -47,13 +47,15 @@ class Option:
         return value
 
 
-def parse(options: Iterable[Option], words: list[str], *, mixed: bool = False) -> tuple[dict[str, Any], list[str]]:
+def parse(options: Sequence[Option], words: list[str], *, mixed: bool = False) -> tuple[dict[str, Any], list[str]]:
     """Read options; return their values by name, and the words that are left.
 
     `mixed`: options may also follow a word. runc has that nowhere; people type it.
     """
     known = {name.lstrip("-"): option for option in options for name in option.names}
-    found = {option.key: list(option.default) if option.kind == "list" else option.default for option in options}
+    found: dict[str, Any] = {}
+    for option in options:
+        found[option.key] = list(option.default) if option.kind == "list" else option.default
     left: list[str] = []
     queue = list(words)
     while queue:

@@ -157,7 +157,8 @@ def _run(options: Values, values: Values, words: list[str], log: Log) -> int:
         return foreground.wait(created.init, created.master)
     finally:
         if not values["keep"]:
-            lifecycle.delete(root, id, force=True)
+            for text in lifecycle.delete(root, id, force=True):
+                log.warning(text)
 
 
 def _exec(options: Values, values: Values, words: list[str], log: Log) -> int:
@@ -244,7 +245,8 @@ def signal_number(text: str) -> int:
 def _delete(options: Values, values: Values, words: list[str], log: Log) -> int:
     from labrt.runtime.oci import lifecycle
 
-    lifecycle.delete(options["root"], words[0], force=values["force"])
+    for text in lifecycle.delete(options["root"], words[0], force=values["force"]):
+        log.warning(text)
     return 0
 
 

@@ -1,7 +1,7 @@
 """What goes wrong, as runc's callers expect to read it.
 
-Into --log goes one line for each error or warning: `time="…" level=error msg="…"`, or as a JSON object, the last of which
-containerd and podman show as the reason. What ends us goes to standard error as well.
+Into --log goes one line for each error or warning: `time="…" level=error msg="…"`, or as a JSON object, the last
+of which containerd and podman show as the reason. What ends us goes to standard error as well.
 """
 
 from __future__ import annotations

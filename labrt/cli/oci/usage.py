@@ -74,7 +74,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[tuple[object, ...], ...]]] = {
     "pause": ("ID", "freeze a container's processes", ()),
     "resume": ("ID", "let them go on", ()),
     "update": ("ID", "change a container's limits", (
-        ("--resources, -r", "text", "a file with linux.resources as JSON, - is standard input; then no other option"),
+        ("--resources, -r", "text", "a file with linux.resources as JSON (-: standard input); then no other option"),
         ("--blkio-weight", "number", "10 to 1000"),
         ("--cpu-period", "number", "microseconds"),
         ("--cpu-quota", "number", "microseconds of CPU time in a period"),

@@ -68,7 +68,7 @@ def _more_capabilities(base: dict[str, Any], names: list[str]) -> dict[str, Any]
 def execute(
     root: str, id: str, wanted: dict[str, Any], terms: Terms, *, ignore_paused: bool = False
 ) -> tuple[process.Child, int | None]:
-    """Run the process section `wanted` in a container; it is our child. Raises Conflict when the container has ended."""
+    """Run the process section `wanted` in a container; it is our child. Conflict when the container has ended."""
     from labrt.runtime import joiner
 
     record = records.read(root, id)
@@ -82,11 +82,14 @@ def execute(
     kept = terms.preserve_fds + lifecycle.pass_listen_fds(wanted)
     lifecycle.check_preserved(kept)
     size = wanted.get("consoleSize")
+    config = records.config(root, id)
     request = {
         "pid": record.pid,
         "cgroup": record.cgroup,
         "process": wanted,
-        "seccomp": (records.config(root, id).get("linux") or {}).get("seccomp"),
+        "linux": config["linux"],
+        "seccomp": config["linux"].get("seccomp"),
+        "state": lifecycle.hook_state(root, record, now),
         "user": "",
         "console_size": (size["height"], size["width"]) if size else None,
         "kept": kept,

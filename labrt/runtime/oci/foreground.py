@@ -12,7 +12,6 @@ import contextlib
 import os
 import select
 import signal
-import sys
 from collections.abc import Iterator
 
 from labrt.errors import LabrtError
@@ -66,7 +65,8 @@ def _relay(child: process.Child, master: int) -> None:
         if os.isatty(0):
             undo.enter_context(pty.raw(0))
             _follow_size(master)
-            undo.callback(signal.signal, signal.SIGWINCH, signal.signal(signal.SIGWINCH, lambda *_: _follow_size(master)))
+            before = signal.signal(signal.SIGWINCH, lambda *_: _follow_size(master))
+            undo.callback(signal.signal, signal.SIGWINCH, before)
         _pump(child, master)
     os.close(master)
 
@@ -106,11 +106,3 @@ def _copy(source: int, target: int) -> bool:
         if not data:
             return True
     return False
-
-
-def quiet_exit(code: int) -> None:
-    """End at once with a code: what Python does before it ends, module by module, nobody needs."""
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from labrt.errors import Conflict, ContainerError, ContainerNotFound, InvalidConfig, InvalidInput, LabrtError
+from labrt.errors import Conflict, ContainerError, ContainerNotFound, InvalidInput, LabrtError
 from labrt.linux import process, procfs, syscalls
 from labrt.runtime import wire
 from labrt.runtime.oci import record as records
@@ -27,6 +27,7 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.linux import cgroups
     from labrt.linux.process import Child
+    from labrt.runtime.creation import Creation
 
 
 class Terms(NamedTuple):
@@ -59,8 +60,7 @@ def create(root: str, id: str, bundle: str, terms: Terms) -> Created:
     from labrt.runtime import config as oci
 
     bundle = os.path.abspath(bundle)
-    config = load_config(bundle)
-    oci.validate(config)
+    config = oci.load(bundle)
     check_terminal(bool((config.get("process") or {}).get("terminal")), terms.console_socket, terms.detached)
     directory = records.directory_of(root, id)
     os.makedirs(root, 0o700, exist_ok=True)
@@ -98,17 +98,19 @@ def _create(
     if cgroup:
         undo.callback(cgroup.remove)
     listener = undo.enter_context(_listen(records.directory_of(root, id)))
-    kept = terms.preserve_fds + pass_listen_fds(config["process"])
+    kept = terms.preserve_fds + pass_listen_fds(config.get("process") or {})
     check_preserved(kept)
     creation = Creation(
         config,
         bundle,
         cgroup=cgroup,
-        stdio=None if config["process"].get("terminal") else (0, 1, 2),
+        stdio=None if (config.get("process") or {}).get("terminal") else (0, 1, 2),
         listener=listener,
         kept=kept,
+        id=id,
+        new_keyring=terms.new_keyring,
     )
-    undo.callback(creation.abandon)
+    undo.callback(_abandon, creation)
     creation.clone()
     creation.release()
     creation.hear_of_root()
@@ -128,6 +130,12 @@ def _create(
     return Created(made, creation.init, master, creation.warnings)
 
 
+def _abandon(creation: Creation) -> None:
+    creation.abandon()
+    if creation.failed_hook:
+        creation.run_hooks("poststop", STOPPED)
+
+
 def pass_listen_fds(process: dict[str, Any]) -> int:
     """Hand systemd's sockets on, as sd_listen_fds(3) looks for them; return how many there are."""
     number = os.environ.get("LISTEN_FDS", "")
@@ -144,21 +152,6 @@ def check_preserved(number: int) -> None:
             os.fstat(fd)
         except OSError:
             raise InvalidInput(f"--preserve-fds: descriptor {fd} is not open") from None
-
-
-def load_config(bundle: str) -> dict[str, Any]:
-    """Read a bundle's config.json. Raises InvalidConfig, naming the file, when it is absent or no JSON object."""
-    path = os.path.join(bundle, "config.json")
-    try:
-        with open(path, encoding="utf-8") as file:
-            config = json.load(file)
-    except FileNotFoundError:
-        raise InvalidConfig(f"there is no {path}", remedy="`labrt-oci spec` writes one to begin with") from None
-    except (ValueError, OSError) as error:
-        raise InvalidConfig(f"{path}: {error}") from None
-    if not isinstance(config, dict):
-        raise InvalidConfig(f"{path} holds no JSON object")
-    return config
 
 
 def check_terminal(terminal: bool, console_socket: str, detached: bool) -> None:
@@ -237,11 +230,48 @@ def start(root: str, id: str) -> None:
             wire.send(caller, {"start": True})
         if wire.receive(caller)[0] is None:  # somebody else was faster, or it ended
             raise Conflict(f"cannot start a container that is {records.status(root, record)}")
-        answer = wire.receive(caller)[0]  # silence and the end of the stream: the program runs
-    if answer and "error" in answer:
-        raise wire.error_from_json(answer["error"])
+        _await_program(root, record, caller)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(os.path.join(records.directory_of(root, id), "start.sock"))
+    try:
+        run_hooks(root, record, "poststart", RUNNING)
+    except LabrtError:
+        delete(root, id, force=True)
+        raise
+
+
+def _await_program(root: str, record: Record, caller: socket.socket) -> None:
+    """Wait until init is the program: then its end of the socket is closed, without a word."""
+    from labrt.runtime import listener
+
+    def state() -> dict[str, Any]:
+        return hook_state(root, record, CREATED)
+
+    try:
+        config = records.config(root, record.id)
+        answer = listener.verdict(caller, config["linux"].get("seccomp"), state)
+    except LabrtError:  # nobody answers its system calls
+        kill(root, record.id, signal.SIGKILL)
+        raise
+    if answer and "error" in answer:
+        raise wire.error_from_json(answer["error"])
+
+
+def hook_state(root: str, record: Record, status: str) -> dict[str, Any]:
+    """Return the state as hooks and seccomp agents get it."""
+    from labrt.runtime import hooks
+
+    config = records.config(root, record.id)
+    return hooks.state(config, record.id, record.bundle, status, 0 if status == STOPPED else record.pid)
+
+
+def run_hooks(root: str, record: Record, kind: str, status: str) -> None:
+    """Run a container's hooks of one kind. Raises HookFailed for the first that fails."""
+    config = records.config(root, record.id)
+    if (config.get("hooks") or {}).get(kind):
+        from labrt.runtime import hooks
+
+        hooks.run(config, kind, hook_state(root, record, status), cwd=record.bundle)
 
 
 def kill(root: str, id: str, sig: int, *, all: bool = False) -> None:
@@ -270,13 +300,16 @@ def kill(root: str, id: str, sig: int, *, all: bool = False) -> None:
             cgroup.thaw()  # a process that v1 has frozen does not even die
 
 
-def delete(root: str, id: str, *, force: bool = False) -> None:
-    """Take down what `create` made. Only a stopped container can be deleted; with `force` it is killed first."""
+def delete(root: str, id: str, *, force: bool = False) -> list[str]:
+    """Take down what `create` made. Only a stopped container can be deleted; with `force` it is killed first.
+
+    Returns what went wrong in hooks: that stops nothing any more.
+    """
     try:
         record = records.read(root, id)
     except ContainerNotFound:
         if force:
-            return
+            return []
         raise
     now = records.status(root, record)
     if now != STOPPED and not force:
@@ -292,7 +325,17 @@ def delete(root: str, id: str, *, force: bool = False) -> None:
 
         with contextlib.suppress(LabrtError):
             systemd.stop_unit(record.scope)
+    config, state = {}, {}
+    with contextlib.suppress(ContainerNotFound):  # its `create` was killed before it had read it
+        config = records.config(root, id)
+    if config.get("hooks"):
+        state = hook_state(root, record, STOPPED)
     _forget(records.directory_of(root, id))
+    if not config.get("hooks"):
+        return []
+    from labrt.runtime import hooks
+
+    return hooks.run_all(config, "poststop", state, cwd=record.bundle)
 
 
 def _end(record: Record, pidfd: int) -> None:
