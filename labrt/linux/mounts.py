@@ -17,84 +17,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import itertools
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from labrt.errors import InvalidInput
 from labrt.linux import ledger, syscalls
 from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
+from labrt.linux.mount_options import PROPAGATION, Options
+from labrt.linux.mount_options import parse as parse_options
 
-# Options that set (True) or clear (False) a flag of mount(2). Whatever is not listed belongs to the file system.
-_FLAGS = {
-    "ro": (MS.RDONLY, True), "rw": (MS.RDONLY, False),
-    "nosuid": (MS.NOSUID, True), "suid": (MS.NOSUID, False),
-    "nodev": (MS.NODEV, True), "dev": (MS.NODEV, False),
-    "noexec": (MS.NOEXEC, True), "exec": (MS.NOEXEC, False),
-    "sync": (MS.SYNCHRONOUS, True), "async": (MS.SYNCHRONOUS, False),
-    "dirsync": (MS.DIRSYNC, True), "mand": (MS.MANDLOCK, True), "nomand": (MS.MANDLOCK, False),
-    "noatime": (MS.NOATIME, True), "atime": (MS.NOATIME, False),
-    "nodiratime": (MS.NODIRATIME, True), "diratime": (MS.NODIRATIME, False),
-    "relatime": (MS.RELATIME, True), "norelatime": (MS.RELATIME, False),
-    "strictatime": (MS.STRICTATIME, True), "nostrictatime": (MS.STRICTATIME, False),
-    "lazytime": (MS.LAZYTIME, True), "nolazytime": (MS.LAZYTIME, False),
-    "nosymfollow": (MS.NOSYMFOLLOW, True), "symfollow": (MS.NOSYMFOLLOW, False),
-    "bind": (MS.BIND, True), "rbind": (MS.BIND | MS.REC, True),
-    "defaults": (MS(0), True), "remount": (MS.REMOUNT, True), "silent": (MS.SILENT, True),
-}  # fmt: skip
-
-PROPAGATION = {
-    "private": MS.PRIVATE, "rprivate": MS.PRIVATE | MS.REC, "shared": MS.SHARED, "rshared": MS.SHARED | MS.REC,
-    "slave": MS.SLAVE, "rslave": MS.SLAVE | MS.REC, "unbindable": MS.UNBINDABLE, "runbindable": MS.UNBINDABLE | MS.REC,
-}  # fmt: skip
-
-# The same flags in mount_setattr(2)'s words, for binds: a bind takes its own options only in a second step.
-_ATTRIBUTES = {
-    MS.RDONLY: MOUNT_ATTR.RDONLY, MS.NOSUID: MOUNT_ATTR.NOSUID, MS.NODEV: MOUNT_ATTR.NODEV,
-    MS.NOEXEC: MOUNT_ATTR.NOEXEC, MS.NODIRATIME: MOUNT_ATTR.NODIRATIME, MS.NOSYMFOLLOW: MOUNT_ATTR.NOSYMFOLLOW,
-}  # fmt: skip
-
-
-class Options(NamedTuple):
-    """A mount's options, sorted by who reads them: `set` and `clear` are flags, `data` is the file system's.
-
-    `attr_set` and `attr_clear` are the same flags for mount_setattr(2); `recursive_set` goes to the mounts below, too.
-    """
-
-    set: MS
-    clear: MS
-    attr_set: int
-    attr_clear: int
-    propagation: tuple[MS, ...]
-    recursive_set: MOUNT_ATTR
-    data: str
-
-
-def parse_options(options: Sequence[str]) -> Options:
-    """Sort options as fstab and the OCI runtime-spec write them. Later ones win over earlier ones: `ro,rw` is rw."""
-    return _parse(tuple(options))
-
-
-@functools.lru_cache(maxsize=256)  # containers have the same dozen mounts, and IntFlags are not quick
-def _parse(options: tuple[str, ...]) -> Options:
-    to_set, to_clear, recursive, spread, data = MS(0), MS(0), MOUNT_ATTR(0), [], []
-    for option in options:
-        if option in _FLAGS:
-            flag, on = _FLAGS[option]
-            to_set, to_clear = (to_set | flag, to_clear & ~flag) if on else (to_set & ~flag, to_clear | flag)
-        elif option in PROPAGATION:
-            spread.append(PROPAGATION[option])
-        elif option in ("rro", "rnosuid", "rnodev", "rnoexec"):
-            # The runtime-spec's recursive forms: all mounts below as well. mount(2) cannot, mount_setattr(2) can.
-            recursive |= _ATTRIBUTES[_FLAGS[option[1:]][0]]
-        elif option != "loop" and not option.startswith("x-"):  # as in fstab: these are for whoever mounts
-            data.append(option)
-    attr_set, attr_clear = (
-        sum(attribute for flag, attribute in _ATTRIBUTES.items() if flag in word) for word in (to_set, to_clear)
-    )
-    return Options(to_set, to_clear, attr_set, attr_clear, tuple(spread), recursive, ",".join(data))
+__all__ = [
+    "PROPAGATION", "Mount", "Options", "bind", "mounted", "open_bind", "open_in_root", "overlay", "parse_options",
+    "set_attributes", "set_propagation", "tmpfs", "unmount",
+]  # fmt: skip
 
 
 class Mount(NamedTuple):
@@ -166,37 +104,66 @@ class Mount(NamedTuple):
 
         Nothing leads out of `root`, symbolic links are resolved within it. KernelError as mount(2).
         """
-        want_file = self.is_bind and not os.path.isdir(self.source)
-        target = open_in_root(root, self.destination, create="file" if want_file else "directory")
+        options = parse_options(self.options)
+        again = MS.REMOUNT in options.set
+        target = open_in_root(root, self.destination, create=None if again else self._what_it_covers())
         try:
-            if self.is_bind:
+            if again:
+                syscalls.mount(self.source, f"/proc/self/fd/{target}", self.type, options.set, options.data or None)
+            elif self.is_bind:
                 _attach_bind(self, target)
             else:
                 _attach_file_system(self, target)
-            for flags in parse_options(self.options).propagation:
-                # The descriptor is of what lies under the new mount: the path leads to the mount itself.
-                on_top = open_in_root(root, self.destination)
-                try:
-                    syscalls.mount(None, f"/proc/self/fd/{on_top}", None, flags)
-                finally:
-                    os.close(on_top)
         finally:
             os.close(target)
+        below = options.recursive_set or options.recursive_clear
+        if options.propagation or (below and not self.is_bind):
+            # That descriptor was of what lies under the new mount: the path leads to the mount itself.
+            on_top = open_in_root(root, self.destination)
+            try:
+                if below:
+                    set_attributes(on_top, options)
+                for flags in options.propagation:
+                    syscalls.mount(None, f"/proc/self/fd/{on_top}", None, flags)
+            finally:
+                os.close(on_top)
+
+    def _what_it_covers(self) -> str:
+        if self.type == "detached":
+            return "directory" if stat.S_ISDIR(os.fstat(int(self.source)).st_mode) else "file"
+        return "file" if self.is_bind and not os.path.isdir(self.source) else "directory"
+
+
+def set_attributes(mount: int, options: Options) -> None:
+    """Give an open mount its options by mount_setattr(2), and those below it what is for them, too."""
+    if options.attr_set or options.attr_clear:
+        syscalls.mount_setattr(mount, "", AT.EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear)
+    if options.recursive_set or options.recursive_clear:
+        how, to_set, to_clear = AT.EMPTY_PATH | AT.RECURSIVE, options.recursive_set, options.recursive_clear
+        syscalls.mount_setattr(mount, "", how, attr_set=to_set, attr_clr=to_clear)
 
 
 def _attach_bind(mount: Mount, target: int) -> None:
     """Copy the source's mount, give the copy its options, and only then let it be seen: it is never writable first."""
+    _attach_and_close(open_bind(mount), target)
+
+
+def open_bind(mount: Mount) -> int:
+    """Make a bind mount with its options, but attach it nowhere; the caller closes the descriptor.
+
+    It is a peer of the source's mount, if that is shared: what is mounted below either one then shows in both.
+    """
     options = parse_options(mount.options)
+    if options.data:
+        raise InvalidInput(f"{mount}: {options.data!r} is no option of a bind mount", remedy="see mount(8)")
     recursive = AT.RECURSIVE if MS.REC in options.set else 0
     tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | recursive)
     try:
-        if options.attr_set or options.attr_clear:
-            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=options.attr_set, attr_clr=options.attr_clear)
-        if options.recursive_set:
-            syscalls.mount_setattr(tree, "", AT.EMPTY_PATH | AT.RECURSIVE, attr_set=options.recursive_set)
-        syscalls.move_mount(tree, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
-    finally:
+        set_attributes(tree, options)
+    except BaseException:
         os.close(tree)
+        raise
+    return tree
 
 
 def _attach_file_system(mount: Mount, target: int) -> None:
@@ -207,6 +174,9 @@ def _attach_file_system(mount: Mount, target: int) -> None:
         _attach_and_close(mount.open(), target)
         return
     options = parse_options(mount.options)
+    if options.copy_up and mount.type == "tmpfs":
+        _attach_and_close(_copied_up(mount, options, target), target)
+        return
     if mount.type == "overlay" and _attach_overlay(mount, options, target):
         return
     directory, data = _relative(options.data) if mount.type == "overlay" else (None, options.data)
@@ -220,6 +190,22 @@ def _attach_file_system(mount: Mount, target: int) -> None:
     finally:
         os.fchdir(here)
         os.close(here)
+
+
+def _copied_up(mount: Mount, options: Options, under: int) -> int:
+    """Make a tmpfs that has in it what lies under it, and is attached nowhere yet."""
+    from labrt.linux import copyup, fscontext
+
+    data = options.data.split(",") if options.data else []
+    fd = fscontext.create("tmpfs", mount.source, data, options.attr_set & ~MOUNT_ATTR.RDONLY)
+    try:
+        copyup.copy_up(under, fd, looks=not any(word.startswith("mode=") for word in data))
+        if options.attr_set & MOUNT_ATTR.RDONLY:
+            syscalls.mount_setattr(fd, "", AT.EMPTY_PATH, attr_set=MOUNT_ATTR.RDONLY)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _attach_detached(fd: int, target: int) -> None:

@@ -71,6 +71,19 @@ class Propagate(NamedTuple):
         return f"all mounts here become {self.word}: nothing that is mounted from here on shows on the host"
 
 
+class PropagateRoot(NamedTuple):
+    """Set the propagation of the container's own root, once it is entered: then no mount of the host's is meant."""
+
+    word: str
+
+    def execute(self) -> None:
+        """See mount_namespaces(7)."""
+        mounts.set_propagation("/", self.word)
+
+    def __str__(self) -> str:
+        return f"the container's root becomes {self.word}"
+
+
 class Attach(NamedTuple):
     """Make one mount below the new root."""
 
@@ -86,11 +99,14 @@ class Attach(NamedTuple):
 
 
 class Device(NamedTuple):
-    """Make a device node, or show the host's where the kernel lets nobody make one (in a user namespace)."""
+    """Make a device node, or show the host's where the kernel lets nobody make one (in a user namespace).
+
+    What is there already must be just that device. A `p` is a FIFO, which anybody may make.
+    """
 
     root: str
     path: str
-    kind: str  # "c" or "b"
+    kind: str  # "c", "b" or "p"
     major: int
     minor: int
     mode: int = 0o666
@@ -102,17 +118,24 @@ class Device(NamedTuple):
         parent, name = os.path.split(self.path)
         above = mounts.open_in_root(self.root, parent, create="directory")
         try:
-            kind = stat.S_IFBLK if self.kind == "b" else stat.S_IFCHR
-            with contextlib.suppress(FileExistsError):
-                os.mknod(name, kind | self.mode, os.makedev(self.major, self.minor), dir_fd=above)
+            kind = {"b": stat.S_IFBLK, "c": stat.S_IFCHR, "p": stat.S_IFIFO}[self.kind]
+            number = 0 if self.kind == "p" else os.makedev(self.major, self.minor)
+            try:
+                os.mknod(name, kind | self.mode, number, dir_fd=above)
                 os.chown(name, self.uid, self.gid, dir_fd=above, follow_symlinks=False)
+            except FileExistsError:
+                found = os.stat(name, dir_fd=above, follow_symlinks=False)
+                if (stat.S_IFMT(found.st_mode), found.st_rdev) != (kind, number):
+                    problem = f"linux.devices: {self.path} is there already, and not {self}"
+                    raise InvalidConfig(problem, remedy="choose another path, or take the file away") from None
         except PermissionError:
             Mount(self.path, "bind", self.path, ("bind",)).attach(self.root)
         finally:
             os.close(above)
 
     def __str__(self) -> str:
-        return f"device {self.path} ({self.kind} {self.major}:{self.minor}, mode {self.mode:o})"
+        what = "FIFO" if self.kind == "p" else "device"
+        return f"{what} {self.path} ({self.kind} {self.major}:{self.minor}, mode {self.mode:o})"
 
 
 class Link(NamedTuple):
@@ -289,19 +312,25 @@ def plan(
     readonly: Iterable[str] = READONLY,
     read_only_root: bool = False,
     propagation: str = "rslave",
+    label: str = "",
 ) -> Plan:
     """List what makes `root`, an existing directory, a container's root.
 
     `root_mounts` (their destination is "/") make up the root's content, in order; without any the directory itself is
-    it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices.
+    it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices. `propagation`
+    is the container's root's in the end; whatever it is, nothing that is mounted in here shows on the host. `label` is
+    SELinux's, for the files of memory file systems.
     """
-    steps: Plan = [Propagate(propagation)]
+    word = propagation.removeprefix("r")
+    steps: Plan = [Propagate("rslave" if word in ("shared", "slave") else "rprivate")]
     # pivot_root wants a mount point: a plain directory is bound onto itself.
     for mount in root_mounts or (Mount("/", "bind", root, ("rbind",)),):
         steps.append(Attach(root, mount))
     for mount in mounts:
         if mount.type != "cgroup":
-            steps.append(Attach(root, mount))
+            labelled = label and mount.type in ("tmpfs", "mqueue", "devpts", "ramfs")
+            options = (*mount.options, f'context="{label}"') if labelled else mount.options
+            steps.append(Attach(root, mount._replace(options=options)))
             continue
         spread = cgroup_mounts(mount)
         steps += [Attach(root, one) for one in spread]
@@ -314,15 +343,18 @@ def plan(
     if read_only_root:
         steps.append(SealMount(root, "/"))
     steps.append(PivotRoot(root))
+    if word in ("shared", "unbindable"):
+        steps.append(PropagateRoot(propagation))
     return steps
 
 
 def _device(root: str, entry: Mapping[str, Any]) -> Device:
     kind = {"u": "c"}.get(entry["type"], entry["type"])
-    if kind not in ("c", "b"):
-        raise InvalidConfig(f"linux.devices: type {kind!r} of {entry['path']}", remedy="c, u or b")
-    mode, uid, gid = entry.get("fileMode", 0o666), entry.get("uid", 0), entry.get("gid", 0)
-    return Device(root, entry["path"], kind, entry["major"], entry["minor"], mode, uid, gid)
+    if kind not in ("c", "b", "p"):
+        raise InvalidConfig(f"linux.devices: type {kind!r} of {entry['path']}", remedy="c, u, b or p")
+    mode, uid, gid = entry.get("fileMode"), entry.get("uid") or 0, entry.get("gid") or 0
+    major, minor = entry.get("major") or 0, entry.get("minor") or 0
+    return Device(root, entry["path"], kind, major, minor, 0o666 if mode is None else mode, uid, gid)
 
 
 def execute(plan: Plan, *, before_entering: Callable[[], None] | None = None) -> None:

@@ -20,7 +20,7 @@ import socket
 from typing import Any
 
 from labrt.errors import ContainerError, HookFailed, InvalidConfig
-from labrt.linux import cgroups, process, syscalls, userns
+from labrt.linux import cgroups, mounts, process, syscalls, userns
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
@@ -52,11 +52,12 @@ class Creation:
         self._opened: list[int] = []
         opened = [self._open(mount) for mount in root_mounts]
         own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
+        opened_mounts = [self._open_special(entry, own_users) for entry in config.get("mounts") or ()]
         self.birth = init.Birth(
             config=config,
             # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
             program=None if own_users or not config.get("process") else init.prepare(config),
-            root=init.root_plan(config, root_of(config, bundle), opened),
+            root=init.root_plan(config, root_of(config, bundle), opened, opened_mounts),
             flags=flags,
             late=late,
             joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
@@ -77,6 +78,30 @@ class Creation:
         opened = mount.opened()
         self._opened.append(int(opened.source))
         return opened
+
+    def _open_special(self, entry: dict[str, Any], own_users: bool) -> Mount:
+        """Make a mount ourselves, where init cannot.
+
+        An idmapped one, which in a user namespace of its own init would not be allowed to make. And one that is to be
+        shared with the host: in init's mount namespace all mounts are slaves of the host's, or nobody's.
+        """
+        mount = Mount.from_json(entry)
+        if entry.get("uidMappings") or {"idmap", "ridmap"} & set(mount.options):
+            self._opened.append(self._open_mapped(mount, entry))
+        elif mount.is_bind and not own_users and {"shared", "rshared"} & set(mount.options):
+            self._opened.append(mounts.open_bind(mount))
+        else:
+            return mount
+        words = tuple(word for word in mount.options if word in mounts.PROPAGATION)
+        return Mount(mount.destination, "detached", str(self._opened[-1]), words)
+
+    def _open_mapped(self, mount: Mount, entry: dict[str, Any]) -> int:
+        from labrt.linux import idmap
+
+        linux = self.config["linux"]
+        maps = [_id_maps(entry.get(name) or linux.get(name)) for name in ("uidMappings", "gidMappings")]
+        others = "" if entry.get("uidMappings") else oci.namespaces_of(self.config).get("user", "")
+        return idmap.open(mount, *maps, user_namespace=others)
 
     def _close(self) -> None:
         """Leave the root's mounts to init: with our descriptors open, they would outlive it."""

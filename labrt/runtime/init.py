@@ -247,16 +247,21 @@ def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]
     return flags, late, sorted(joined, key=lambda pair: pair[1] != CLONE.NEWUSER)
 
 
-def root_plan(config: dict[str, Any], root: str, root_mounts: list[Mount]) -> rootfs.Plan:
-    """Plan the root that a config asks for at `root`."""
+def root_plan(
+    config: dict[str, Any], root: str, root_mounts: list[Mount], config_mounts: list[Mount] | None = None
+) -> rootfs.Plan:
+    """Plan the root that a config asks for at `root`. `config_mounts` are its mounts; None: read them from it."""
     linux = config["linux"]
+    if config_mounts is None:
+        config_mounts = [mounts.Mount.from_json(entry) for entry in config.get("mounts") or ()]
     return rootfs.plan(
         root,
         root_mounts=root_mounts,
-        mounts=[mounts.Mount.from_json(entry) for entry in config.get("mounts") or ()],
+        mounts=config_mounts,
         devices=linux.get("devices") or (),
         masked=linux.get("maskedPaths") or (),
         readonly=linux.get("readonlyPaths") or (),
         read_only_root=bool(config["root"].get("readonly")),
         propagation=linux.get("rootfsPropagation") or "rslave",
+        label=linux.get("mountLabel") or "",
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from labrt.errors import InvalidConfig
+from labrt.linux import mount_options
 from labrt.runtime import config as oci
 from labrt.runtime.fields import wrong
 
@@ -133,8 +134,11 @@ def _mounts(config: Config) -> None:
         bound = mount.get("type") == "bind" or bool(options & {"bind", "rbind"})
         if bound and not mount.get("source"):
             raise wrong(f"{where}.source", mount.get("source"), "is no path to bind")
-        if bound and "tmpcopyup" in options:
-            raise wrong(f"{where}.options", "tmpcopyup", "is for a tmpfs, not for a bind mount")
+        parsed = mount_options.parse(mount.get("options") or ())
+        if bound and parsed.data:
+            raise wrong(f"{where}.options", parsed.data, "is no option of a bind mount", "see config.md")
+        if "tmpcopyup" in options and (bound or mount.get("type") != "tmpfs"):
+            raise wrong(f"{where}.options", "tmpcopyup", "is for a tmpfs only")
         maps = [name for name in ("uidMappings", "gidMappings") if mount.get(name)]
         if len(maps) == 1:
             raise wrong(f"{where}.{maps[0]}", mount[maps[0]], "goes with the other of uidMappings and gidMappings")
