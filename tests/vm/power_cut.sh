@@ -63,6 +63,9 @@ for blob in $(find /var/lib/labrt -type f -path '*/blobs/sha256/*' | grep -E '/[
 done
 [ "$blobs" -gt 0 ] || { echo "the store is empty"; exit 1; }
 $labrt images || exit 1
+for name in $(sed -n 's/^commit \(.*\): 0$/\1/p' /var/lib/commits); do  # commit, save and load had said that they were done
+    $labrt images -q "$name" | grep -q . || { echo "lost: $name"; exit 1; }
+done
 left=$($labrt ps -aq) || exit 1
 [ -z "$left" ] || $labrt rm -f $left || exit 1
 images=0
