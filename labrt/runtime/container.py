@@ -206,7 +206,8 @@ class Container:
         """
         state = self.state
         if state.status != states.RUNNING:
-            remedy = f"`labrt start {self.id[:12]}` starts it"
+            verb = "unpause" if state.status == states.PAUSED else "start"
+            remedy = f"`labrt {verb} {self.id[:12]}` lets it run"
             raise Conflict(f"container {self.id[:12]} is not running, it is {state.status}", remedy=remedy)
         config = self.config()
         request = {

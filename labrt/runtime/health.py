@@ -225,6 +225,6 @@ def _be_joiner(request: dict[str, Any], answer: int, pidfd: int, quiet: int, wri
                 syscalls.close_range(begin, fd - 1)
             begin = fd + 1
         syscalls.close_range(begin, (1 << 32) - 1)
-        joiner.run(request, socket.socket(fileno=answer), pidfd, quiet, write, write)
+        joiner.run(request, socket.socket(fileno=answer), pidfd, quiet, write, os.dup(write))
     finally:
         os._exit(0)

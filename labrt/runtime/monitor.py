@@ -341,6 +341,8 @@ class Monitor:
             "cgroup": self.state.cgroup,
             "process": {**config["process"], "args": list(command), "terminal": False},
             "seccomp": config["linux"].get("seccomp"),
+            "linux": {name: config["linux"].get(name) for name in ("personality", "memoryPolicy")},
+            "state": self.state.to_oci(),
             "user": oci.user_annotation(config),
         }
 

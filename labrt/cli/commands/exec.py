@@ -50,7 +50,8 @@ def command(
     how |= {"privileged": True} if privileged else {}
     found = parameters.get(name)
     if found.status != "running":
-        raise Conflict(f"container {name} is not running", remedy=f"`labrt start {name}` starts it")
+        verb = "unpause" if found.status == "paused" else "start"
+        raise Conflict(f"container {name} is not running, it is {found.status}", remedy=f"`labrt {verb} {name}`")
     container = found.runtime
     if detach:
         return _in_background(container, words, how)
