@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 
 from labrt.errors import Conflict, InvalidConfig
 from labrt.linux import mounts, syscalls
-from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, OPEN_TREE
+from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
 from labrt.linux.mounts import Mount
 
 DEFAULT_MOUNTS = (
@@ -242,6 +242,32 @@ class PivotRoot(NamedTuple):
         return f"pivot_root into {self.root}; the old root goes out of sight"
 
 
+class MoveRoot(NamedTuple):
+    """Move the new root over / and chroot there: where / is the initial ramdisk, which nothing can be swapped with.
+
+    The old root stays below, so this is weaker than PivotRoot: CAP_SYS_CHROOT and a directory outside lead back to it.
+    """
+
+    root: str
+
+    def execute(self) -> None:
+        """Hide the host's proc and sysfs first: the kernel lets nobody mount them anew who sees less of them masked."""
+        from labrt.linux import procfs
+
+        for mount in procfs.mountinfo():
+            if mount.fstype in ("proc", "sysfs") and not f"{mount.mount_point}/".startswith(f"{self.root}/"):
+                with contextlib.suppress(OSError):
+                    syscalls.umount2(mount.mount_point, MNT.DETACH)
+        seal_imports()
+        os.chdir(self.root)
+        syscalls.mount(self.root, "/", None, MS.MOVE)
+        os.chroot(".")
+        os.chdir("/")
+
+    def __str__(self) -> str:
+        return f"move {self.root} over / and chroot into it"
+
+
 Plan = list[Operation]
 
 
@@ -281,19 +307,27 @@ def default_devices(root: str) -> Plan:
     ]
 
 
-def cgroup_mounts(mount: Mount) -> list[Mount]:
+def cgroup_mounts(mount: Mount, paths: Mapping[str, str] | None = None) -> list[Mount]:
     """Write out a mount of type "cgroup": one cgroup2 on a v2 machine; on v1 a tmpfs with one mount per tree in it.
 
-    To be executed in the container's own cgroup namespace, which makes the container's cgroup the root of each.
+    To be executed in the container's own cgroup namespace, which makes the container's cgroup the root of each. For a
+    container without one, `paths` are its cgroup's directories (Cgroup.paths): those are bound, and no others shown.
     """
     from labrt.linux import cgroups
 
     trees = cgroups.detect().trees
     if all(tree.version == 2 for tree in trees):
-        return [mount._replace(type="cgroup2")]
+        if paths is None:
+            return [mount._replace(type="cgroup2")]
+        return [Mount(mount.destination, "bind", paths["unified"], ("bind", *mount.options))]
     inside = []
     for tree in trees:
         name = os.path.basename(tree.mountpoint)
+        if paths is not None:
+            directory = paths.get("unified" if tree.version == 2 else tree.controllers[0])
+            if directory:
+                inside.append(Mount(f"{mount.destination}/{name}", "bind", directory, ("bind", *mount.options)))
+            continue
         kind = "cgroup2" if tree.version == 2 else "cgroup"
         named = all(controller.startswith("name=") for controller in tree.controllers)
         data = () if tree.version == 2 else (("none",) if named else ()) + tree.controllers
@@ -313,13 +347,15 @@ def plan(
     read_only_root: bool = False,
     propagation: str = "rslave",
     label: str = "",
+    cgroup_paths: Mapping[str, str] | None = None,
+    pivot: bool = True,
 ) -> Plan:
     """List what makes `root`, an existing directory, a container's root.
 
     `root_mounts` (their destination is "/") make up the root's content, in order; without any the directory itself is
     it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices. `propagation`
     is the container's root's in the end; whatever it is, nothing that is mounted in here shows on the host. `label` is
-    SELinux's, for the files of memory file systems.
+    SELinux's, for the files of memory file systems. `cgroup_paths`: see cgroup_mounts. Without `pivot` it is MoveRoot.
     """
     word = propagation.removeprefix("r")
     steps: Plan = [Propagate("rslave" if word in ("shared", "slave") else "rprivate")]
@@ -332,7 +368,7 @@ def plan(
             options = (*mount.options, f'context="{label}"') if labelled else mount.options
             steps.append(Attach(root, mount._replace(options=options)))
             continue
-        spread = cgroup_mounts(mount)
+        spread = cgroup_mounts(mount, cgroup_paths)
         steps += [Attach(root, one) for one in spread]
         if len(spread) > 1:
             steps.append(SealMount(root, mount.destination))
@@ -342,7 +378,7 @@ def plan(
     steps += [MakeReadOnly(root, path) for path in readonly]
     if read_only_root:
         steps.append(SealMount(root, "/"))
-    steps.append(PivotRoot(root))
+    steps.append(PivotRoot(root) if pivot else MoveRoot(root))
     if word in ("shared", "unbindable"):
         steps.append(PropagateRoot(propagation))
     return steps

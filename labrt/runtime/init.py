@@ -50,6 +50,7 @@ class Birth(NamedTuple):
     id: str = ""
     bundle: str = "/"  # where hooks of the host find themselves
     new_keyring: bool = True  # a session keyring of its own; without, it has ours
+    own_users: bool = False  # it is in another user namespace than we are
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
@@ -60,6 +61,8 @@ def run(birth: Birth, sock: socket.socket) -> None:
             return  # the monitor is gone, or has given up
         proc = hold_proc(prepared)
         master = _build(birth, sock)
+        if birth.listener and prepared:
+            program.look_up(prepared)
         warnings = prepared.warnings if prepared else []
         wire.send(sock, {"created": True, "warnings": warnings}, [master] if master is not None else [])
         if master is not None:
@@ -113,10 +116,9 @@ def _build(birth: Birth, sock: socket.socket) -> int | None:
     for path, flag in birth.joined:
         join(path, flag)
     os.setsid()
-    if CLONE.NEWUSER in birth.flags:
+    if birth.own_users:
         os.setresgid(0, 0, 0)
         os.setresuid(0, 0, 0)
-    set_oom_score(process)
     if birth.config.get("hostname"):
         syscalls.sethostname(birth.config["hostname"])
     if birth.config.get("domainname"):
@@ -135,10 +137,13 @@ def _build(birth: Birth, sock: socket.socket) -> int | None:
     return open_console((size["height"], size["width"]) if size else None)
 
 
-def set_oom_score(process: dict[str, Any]) -> None:
-    """Say how soon the kernel shall kill us when memory is short, -1000 (never) to 1000: proc_pid_oom_score_adj(5)."""
+def set_oom_score(process: dict[str, Any], pid: int | str = "self") -> None:
+    """Say how soon the kernel shall kill a process when memory is short: proc_pid_oom_score_adj(5).
+
+    From -1000 (never) to 1000; less than it has needs CAP_SYS_RESOURCE, and that not only in its user namespace.
+    """
     if process.get("oomScoreAdj") is not None:
-        _write("/proc/self/oom_score_adj", str(process["oomScoreAdj"]), "process.oomScoreAdj")
+        _write(f"/proc/{pid}/oom_score_adj", str(process["oomScoreAdj"]), "process.oomScoreAdj")
 
 
 def hold_proc(prepared: program.Program | None) -> int | None:
@@ -248,9 +253,18 @@ def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]
 
 
 def root_plan(
-    config: dict[str, Any], root: str, root_mounts: list[Mount], config_mounts: list[Mount] | None = None
+    config: dict[str, Any],
+    root: str,
+    root_mounts: list[Mount],
+    config_mounts: list[Mount] | None = None,
+    *,
+    cgroup: cgroups.Cgroup | None = None,
+    pivot: bool = True,
 ) -> rootfs.Plan:
-    """Plan the root that a config asks for at `root`. `config_mounts` are its mounts; None: read them from it."""
+    """Plan the root that a config asks for at `root`. `config_mounts` are its mounts; None: read them from it.
+
+    `cgroup` is the container's: without a cgroup namespace of its own, it is all that the container shall see of them.
+    """
     linux = config["linux"]
     if config_mounts is None:
         config_mounts = [mounts.Mount.from_json(entry) for entry in config.get("mounts") or ()]
@@ -264,4 +278,6 @@ def root_plan(
         read_only_root=bool(config["root"].get("readonly")),
         propagation=linux.get("rootfsPropagation") or "rslave",
         label=linux.get("mountLabel") or "",
+        cgroup_paths=cgroup.paths if cgroup and "cgroup" not in oci.namespaces_of(config) else None,
+        pivot=pivot,
     )

@@ -262,12 +262,8 @@ def ignored_signals() -> list[signal.Signals]:
 def _execute(args: list[str], env: dict[str, str]) -> None:
     """Look the command up in the container's own PATH, as sh would, and become it."""
     name = args[0]
-    if "/" in name:
-        candidates = [name]
-    else:
-        candidates = [os.path.join(directory or ".", name) for directory in env.get("PATH", "/bin:/usr/bin").split(":")]
     denied = ""
-    for path in candidates:
+    for path in _candidates(name, env):
         try:
             os.execve(path, args, env)
         except (FileNotFoundError, NotADirectoryError):
@@ -279,8 +275,38 @@ def _execute(args: list[str], env: dict[str, str]) -> None:
             denied = denied or f"exec: {path}: {error.strerror}"
     if denied:
         raise CommandNotExecutable(denied, remedy="is it a program for this machine, with the x bit set?")
+    raise _not_found(name)
+
+
+def look_up(program: Program) -> None:
+    """Raise, from inside, what `become` would for a command that is not there or nobody's to execute.
+
+    So `create` can say it already, as runc's callers expect; what it cannot see is left to `become`.
+    """
+    name, found = program.args[0], []
+    for path in _candidates(name, program.env):
+        try:
+            found.append(os.stat(os.path.join(program.cwd, path)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return
+    if not found:
+        raise _not_found(name)
+    if not any(stat.S_ISREG(mode) and mode & 0o111 for mode in found):
+        remedy = "is it a program for this machine, with the x bit set?"
+        raise CommandNotExecutable(f"exec: {name}: Permission denied", remedy=remedy)
+
+
+def _candidates(name: str, env: Mapping[str, str]) -> list[str]:
+    if "/" in name:
+        return [name]
+    return [os.path.join(directory or ".", name) for directory in env.get("PATH", "/bin:/usr/bin").split(":")]
+
+
+def _not_found(name: str) -> CommandNotFound:
     where = "no such file or directory" if "/" in name else "executable file not found in $PATH"
-    raise CommandNotFound(f"exec: {name!r}: {where}", remedy="is it in the image? `labrt run IMAGE sh` lets you look")
+    return CommandNotFound(f"exec: {name!r}: {where}", remedy="is it in the image? `labrt run IMAGE sh` lets you look")
 
 
 # Users ----------------------------------------------------------------------------------------------------------------

@@ -288,7 +288,8 @@ def _update(options: Values, values: Values, words: list[str], log: Log) -> int:
     resources: dict[str, dict[str, Any]] = {}
     if values["resources"]:
         try:
-            with open(0 if values["resources"] == "-" else values["resources"], closefd=False) as file:
+            source = 0 if values["resources"] == "-" else values["resources"]
+            with open(source, closefd=source != 0) as file:
                 resources = json.load(file)
         except ValueError as error:
             raise InvalidInput(f"--resources {values['resources']}: {error}") from None

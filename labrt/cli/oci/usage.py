@@ -74,7 +74,7 @@ COMMANDS: dict[str, tuple[str, str, tuple[tuple[object, ...], ...]]] = {
     "pause": ("ID", "freeze a container's processes", ()),
     "resume": ("ID", "let them go on", ()),
     "update": ("ID", "change a container's limits", (
-        ("--resources, -r", "text", "a file with linux.resources as JSON (-: standard input); then no other option"),
+        ("--resources, -r", "text", "a file with linux.resources as JSON, or -; then no other option counts"),
         ("--blkio-weight", "number", "10 to 1000"),
         ("--cpu-period", "number", "microseconds"),
         ("--cpu-quota", "number", "microseconds of CPU time in a period"),
@@ -115,7 +115,7 @@ def options_of(command: str) -> list[Option]:
 def of_program() -> str:
     """What `labrt-oci --help` prints."""
     lines = ["Usage: labrt-oci [OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]", "",
-             "labrt's OCI runtime: creates and runs containers from bundles, typed as runc is.", "", "Commands:"]  # fmt: skip
+             "labrt's OCI runtime: creates and runs containers from bundles.", "", "Commands:"]  # fmt: skip
     lines += [f"  {name:<10}{what}" for name, (_, what, _) in COMMANDS.items()]
     return "\n".join([*lines, "", "Options:", *_table(global_options())])
 

@@ -107,6 +107,7 @@ def _create(
         stdio=None if (config.get("process") or {}).get("terminal") else (0, 1, 2),
         listener=listener,
         kept=kept,
+        pivot=terms.pivot,
         id=id,
         new_keyring=terms.new_keyring,
     )
@@ -393,8 +394,10 @@ def update(root: str, id: str, resources: Mapping[str, Any]) -> None:
     now = records.status(root, record)
     if now in (STOPPED, CREATING):
         raise Conflict(f"cannot update container {id}: it is {now}")
+    from labrt.runtime import config as oci
+
     wanted = said(resources)
-    _group(record).apply(wanted)
+    _group(record).apply(oci.resources({"linux": {"resources": wanted}}))
     config = records.config(root, id)
     known = config.setdefault("linux", {}).setdefault("resources", {})
     for section, values in wanted.items():
