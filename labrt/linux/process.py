@@ -368,6 +368,13 @@ def open_pidfd(pid: int, starttime: int | None = None) -> int | None:
     return pidfd
 
 
+def pid_of(pidfd: int) -> int:
+    """Return the number of a pidfd's process in the PID namespace of our /proc. See pidfd_open(2)."""
+    with open(f"/proc/self/fdinfo/{pidfd}") as file:
+        lines = dict(line.split(":", 1) for line in file.read().splitlines())
+    return int(lines["Pid"])
+
+
 def start_time(pid: int | str = "self") -> int | None:
     """Return when a process began, in clock ticks since boot; None when it is gone. A pid and this name it for good."""
     try:

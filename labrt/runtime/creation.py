@@ -25,6 +25,7 @@ from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime import init, wire
+from labrt.runtime.init import Birth
 
 
 class Creation:
@@ -39,6 +40,7 @@ class Creation:
         stdio: tuple[int, int, int] | None = None,
         root_mounts: tuple[Mount, ...] = (),
         listener: socket.socket | None = None,
+        pivot: bool = True,
         **terms: Any,
     ) -> None:
         """Say what init is to do. `stdio` None is a terminal; `terms` are further fields of init.Birth."""
@@ -65,6 +67,7 @@ class Creation:
             stdio=stdio,
             listener=listener,
             bundle=bundle,
+            own_users=own_users,
             **terms,
         )
         self._start = False
@@ -122,19 +125,55 @@ class Creation:
             syscalls.setns(fd, CLONE.NEWPID)
             os.close(fd)
         into = self.cgroup.open_fd() if self.cgroup else None
+        users = next((path for path, flag in self.birth.joined if flag == CLONE.NEWUSER), None)
         try:
-            pid, pidfd = syscalls.clone3(self.birth.flags, exit_signal=signal.SIGCHLD, cgroup=into)
-            if pid == 0:
-                try:
-                    self.sync.close()
-                    init.run(self.birth, self._far)
-                finally:
-                    os._exit(127)
+            child = self._clone_within(users, into) if users else self._clone_init(self.birth, self.birth.flags, into)
         finally:
             if into is not None:
                 os.close(into)
-        self.child = process.Child(pid, pidfd)
+        self.child = process.Child(*child)
         self._far.close()
+
+    def _clone_init(self, birth: Birth, flags: int, into: int | None) -> tuple[int, int]:
+        pid, pidfd = syscalls.clone3(flags, exit_signal=0 if flags & CLONE.PARENT else signal.SIGCHLD, cgroup=into)
+        if pid == 0:
+            try:
+                self.sync.close()
+                init.run(birth, self._far)
+            finally:
+                os._exit(127)
+        return pid, pidfd
+
+    def _clone_within(self, users: str, into: int | None) -> tuple[int, int]:
+        """Let init be born in a user namespace that exists, so that its new namespaces belong to that one.
+
+        Born outside, they would belong to ours, and init would have no rights over them, not even to mount. So a
+        *scout* goes in first, after it has entered the cgroup, which it could not from inside; it makes init as its
+        sibling (CLONE_PARENT), and ends. joiner.py has another.
+        """
+        back, scouts = wire.pair()
+        scout, pidfd = syscalls.clone3(0, exit_signal=signal.SIGCHLD, cgroup=into)
+        if scout == 0:
+            try:
+                if self.cgroup:
+                    self.cgroup.enter(cloned=into is not None)
+                init.join(users, CLONE.NEWUSER)
+                joined = [pair for pair in self.birth.joined if pair[1] != CLONE.NEWUSER]
+                birth = self.birth._replace(cgroup=None, joined=joined)
+                made = self._clone_init(birth, self.birth.flags | CLONE.PARENT, None)
+                wire.send(scouts, {"made": True}, [made[1]])
+            except BaseException as error:
+                wire.send(scouts, {"error": wire.error_to_json(error)})
+            finally:
+                os._exit(0)
+        os.close(pidfd)
+        scouts.close()
+        with back:
+            answer, fds = wire.receive(back)
+        os.waitpid(scout, 0)
+        if answer is None or "error" in answer:
+            raise wire.error_from_json(answer["error"]) if answer else ContainerError("init's maker was killed")
+        return process.pid_of(fds[0]), fds[0]  # by its number here: the scout may be in another PID namespace
 
     def release(self, *, start: bool = False) -> None:
         """Finish what init was born into, its cgroup's limits and its id maps, and let it go on.
@@ -142,13 +181,48 @@ class Creation:
         `start`: at once to the end, without another word.
         """
         linux = self.config["linux"]
+        init.set_oom_score(self.config.get("process") or {}, self.init.pid)
         if self.cgroup:
             self.cgroup.apply(oci.resources(self.config))  # nothing of the container's has run yet
         if CLONE.NEWUSER in self.birth.flags:
             userns.write_maps(self.init.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
+        if self.cgroup and len(self.cgroup.paths) == 1:
+            self._hand_cgroup_over(next(iter(self.cgroup.paths.values())))
+        if linux.get("netDevices"):
+            self._move_interfaces()
         hooked = "hooks" in self.config and self._hooked("prestart", "createRuntime")
         self._tell({"go": True}, {"start": True} if start and not hooked else None)
         self._start = start and hooked
+
+    def _hand_cgroup_over(self, directory: str) -> None:
+        """Let the container's user manage the cgroup below it, where the config mounts it to be written to.
+
+        Of v2 only, for v1's files are not safe in others' hands, and only what the kernel names as safe: see
+        config-linux.md, "Cgroup ownership"; cgroups(7), "Cgroup delegation".
+        """
+        mounted = any(
+            mount["destination"] == "/sys/fs/cgroup" and mount.get("source") == "cgroup" and "ro" not in
+            (mount.get("options") or ()) for mount in self.config.get("mounts") or ()
+        )  # fmt: skip
+        if not mounted or oci.namespaces_of(self.config).get("cgroup") != "":
+            return
+        uid = ((self.config.get("process") or {}).get("user") or {}).get("uid") or 0
+        maps = _id_maps(self.config["linux"].get("uidMappings"))
+        owner = userns.to_host(maps, uid) if maps else uid
+        if owner:
+            cgroups.tree.delegate(directory, owner)
+
+    def _move_interfaces(self) -> None:
+        """Move interfaces of ours into the container's network namespace: linux.netDevices."""
+        from labrt.linux import rtnetlink
+
+        path = oci.namespaces_of(self.config)["network"] or f"/proc/{self.init.pid}/ns/net"
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for interface, wanted in self.config["linux"]["netDevices"].items():
+                rtnetlink.move(interface, namespace, name=(wanted or {}).get("name") or "")
+        finally:
+            os.close(namespace)
 
     def _tell(self, *messages: dict[str, Any] | None) -> None:
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why

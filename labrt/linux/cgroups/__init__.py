@@ -31,7 +31,7 @@ from labrt.linux.cgroups.protocol import CONTROLLERS, PARENT, Cgroup, Write
 
 __all__ = [
     "CONTROLLERS", "PARENT", "Cgroup", "Hierarchy", "Tree", "Write", "create", "delegated", "detect", "load", "prune",
-    "remove_recorded", "resources",
+    "remove_recorded", "resources", "tree",
 ]  # fmt: skip
 
 
@@ -47,10 +47,10 @@ def create(
     """Make a cgroup: `path` below `parent`, or with a leading slash from the trees' mount points.
 
     `controllers` (memory, pids, cpu, io, cpuset; None is all that there are) says which to have: on v1 each one is a
-    tree more to join. `also` names more that only few ask for (hugetlb, rdma, net_cls, …), and `every_tree` joins all
-    of v1's. An ordinary user's /labrt lies in the cgroup that is delegated to them; any other `parent` (such as a scope
-    of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported where this user may not make
-    one; then nothing is left behind.
+    tree more to join. `also` names more that only few ask for (hugetlb, rdma, net_cls, …), and `every_tree` takes all
+    that there are, of v1 and v2. An ordinary user's /labrt lies in the cgroup that is delegated to them; any other
+    `parent` (such as a scope of systemd.scope) is taken as it is. Raises Conflict if the cgroup exists, NotSupported
+    where this user may not make one; then nothing is left behind.
     """
     cgroup = _locate(path, hierarchy or detect(), parent, controllers, every_tree, also)
     cgroup.entry = ledger.record("cgroup", cgroup.path)
@@ -98,6 +98,8 @@ def _locate(
     if unknown := wanted.difference(CONTROLLERS):
         raise InvalidInput(f"no such controllers: {', '.join(unknown)}", remedy=f"choose of {', '.join(CONTROLLERS)}")
     wanted.update(also)
+    if every_tree and hierarchy.v2:
+        wanted.update(hierarchy.v2.controllers)
     unified = None
     if hierarchy.v2:
         if hierarchy.mode == "unified" and parent == PARENT and not path.startswith("/"):

@@ -154,3 +154,19 @@ def wait_event(directory: str, wanted: str, seconds: float) -> bool:
         raise
     finally:
         os.close(fd)
+
+
+DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")  # where the kernel does not say
+
+
+def delegate(directory: str, uid: int, *, listed: str = "/sys/kernel/cgroup/delegate") -> None:
+    """Give a v2 cgroup to a user: to make children and move processes between them, and not to change its limits."""
+    try:
+        with open(listed) as stream:
+            names = stream.read().split()
+    except OSError:
+        names = list(DELEGATED)
+    os.chown(directory, uid, -1)
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):  # of a controller that this one does not have
+            os.chown(os.path.join(directory, name), uid, -1)
