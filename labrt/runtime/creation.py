@@ -59,7 +59,9 @@ class Creation:
             config=config,
             # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
             program=None if own_users or not config.get("process") else init.prepare(config),
-            root=init.root_plan(config, root_of(config, bundle), opened, opened_mounts),
+            root=init.root_plan(
+                config, root_of(config, bundle), opened, opened_mounts, cgroup=cgroup, pivot=pivot
+            ),
             flags=flags,
             late=late,
             joined=[pair for pair in joined if pair[1] != CLONE.NEWPID],
