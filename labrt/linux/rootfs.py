@@ -373,7 +373,8 @@ def plan(
         if len(spread) > 1:
             steps.append(SealMount(root, mount.destination))
     steps += default_devices(root)
-    steps += [_device(root, entry) for entry in devices]
+    # /dev/ptmx is always the link to the container's own terminals, also where podman --privileged lists the host's.
+    steps += [_device(root, entry) for entry in devices if os.path.normpath(entry["path"]) != "/dev/ptmx"]
     steps += [Mask(root, path) for path in masked]
     steps += [MakeReadOnly(root, path) for path in readonly]
     if read_only_root:
@@ -390,7 +391,7 @@ def _device(root: str, entry: Mapping[str, Any]) -> Device:
         raise InvalidConfig(f"linux.devices: type {kind!r} of {entry['path']}", remedy="c, u, b or p")
     mode, uid, gid = entry.get("fileMode"), entry.get("uid") or 0, entry.get("gid") or 0
     major, minor = entry.get("major") or 0, entry.get("minor") or 0
-    return Device(root, entry["path"], kind, major, minor, 0o666 if mode is None else mode, uid, gid)
+    return Device(root, entry["path"], kind, major, minor, 0o666 if mode is None else mode & 0o777, uid, gid)
 
 
 def execute(plan: Plan, *, before_entering: Callable[[], None] | None = None) -> None:

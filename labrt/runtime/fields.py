@@ -182,7 +182,8 @@ _SECCOMP = {
 _OFFSET = {"secs": I64, "nanosecs": range(1_000_000_000)}
 _LINUX = {
     "devices": [{
-        "!type": device_kind, "!path": absolute, "fileMode": range(0o1000), "major": I64, "minor": I64, "uid": U32,
+        # The schema ends at 512; podman and Docker send what stat(2) says of the host's, with the type in it.
+        "!type": device_kind, "!path": absolute, "fileMode": range(1 << 16), "major": I64, "minor": I64, "uid": U32,
         "gid": U32,
     }],
     "netDevices": Named({"name": interface}),
