@@ -89,13 +89,13 @@ def to_container(maps: Sequence[IdMap], outside: int) -> int | None:
 
 def subordinate_ids(user: str | int | None = None, *, etc: str = "/etc") -> tuple[list[IdRange], list[IdRange]]:
     """The uids and gids set aside for a user (name or uid; None: ourselves) in /etc/subuid and /etc/subgid."""
-    names = _names_of(os.getuid() if user is None else user)
+    names = names_of(os.getuid() if user is None else user)
     uids, gids = (_ranges(os.path.join(etc, file), names) for file in ("subuid", "subgid"))
     return uids, gids
 
 
-def _names_of(user: str | int) -> set[str]:
-    """A line may begin with the user's name or number."""
+def names_of(user: str | int) -> set[str]:
+    """What a user may be called in a file: by name, or by number."""
     import pwd
 
     try:
@@ -286,7 +286,7 @@ def find_helper(program: str, *, root: str = "/") -> str | None:
 
 def add_ranges(user: str | int | None = None, *, etc: str = "/etc") -> str:
     """Return what root types to give a user (None: ourselves) 65536 uids and gids that nobody has been given yet."""
-    names = _names_of(os.getuid() if user is None else user)
+    names = names_of(os.getuid() if user is None else user)
     name = min(names, key=str.isdecimal)  # rather the name than the number
     uids, gids = (_first_free(os.path.join(etc, file)) for file in ("subuid", "subgid"))
     return f"sudo usermod --add-subuids {uids}-{uids + 65535} --add-subgids {gids}-{gids + 65535} {name}"

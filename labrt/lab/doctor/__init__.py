@@ -7,7 +7,7 @@
 
     report          the values: Check and Report            host            a machine, by its /proc and /sys
     kernel          questions to the kernel                 surroundings    Python, disk, clock, network, …
-    control_groups  controllers, delegation, swap        ids             what an ordinary user may map
+    control_groups  controllers, delegation, swap        ids             an ordinary user's ids, and logout
 
 Nothing is changed by looking, except that an overlay is tried out in labrt's own directory. Docker Hub, or the mirror
 that LABRT_MIRROR names, is asked in a thread beside the rest, and waited for at most two seconds. Notebook 00 begins
@@ -50,6 +50,7 @@ def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "
         ("namespaces", functools.partial(kernel.namespaces, host)),
         ("rootless", functools.partial(kernel.user_namespaces, host)),
         ("subordinate ids", functools.partial(ids.subordinate_ids, host, where)),
+        ("logout", functools.partial(ids.lingering, host)),
         ("cgroups", functools.partial(control_groups.cgroups, host)),
         ("swap", functools.partial(control_groups.swap, host)),
         ("seccomp", functools.partial(kernel.seccomp, host)),

@@ -80,6 +80,9 @@ def cgroups(host: Host) -> Check:
     lacks = [name for name, tree in trees.items() if not tree]
     if lacks:
         return Check("cgroups", "warn", f"{saw}; without {', '.join(lacks)}", _remedy(host, found, lacks[0]))
+    if found.v1 and _is_ordinary(host):
+        saw += "; v1 is root's alone: an ordinary user's containers have no limits"
+        return Check("cgroups", "warn", saw, boot_with("systemd.unified_cgroup_hierarchy=1"))
     if found.v2 and not found.v1:
         problem = _withheld(found.v2) if _is_ordinary(host) else _occupied(found.v2)
         if problem:
@@ -153,7 +156,7 @@ def _withheld(tree: Tree) -> tuple[str, str] | None:
     except OSError:
         return None
     except NotSupported as error:
-        return error.message, SCOPE
+        return f"containers ask systemd for theirs, but {error.message}", SCOPE
     return None
 
 

@@ -1,6 +1,7 @@
-"""What the doctor asks for an ordinary user: whether they have subordinate ids, and the programs that map them.
+"""What the doctor asks for an ordinary user: whether they have subordinate ids, and whether a logout ends containers.
 
-Without, labrt works, but only root exists in a container: see runtime/rootless.py, subuid(5), newuidmap(1).
+Without subordinate ids labrt works, but only root exists in a container: see runtime/rootless.py, subuid(5),
+newuidmap(1), loginctl(1).
 """
 
 from __future__ import annotations
@@ -69,3 +70,18 @@ def _began_with_one(where: Paths) -> bool:
     except (OSError, ValueError, KeyError, LookupError):
         return False
     return len(uids) == 1 or len(gids) == 1
+
+
+def lingering(host: Host, user: int | None = None) -> Check:
+    """Look whether systemd keeps a user's processes beyond their last logout: it ends the cgroups that it gave."""
+    from labrt import paths
+
+    name, user = "logout", paths.owner() if user is None else user
+    if user == 0:
+        return Check(name, "ok", "ends no container of root's")
+    if not os.path.isdir(host.path("/run/systemd/system")):
+        return Check(name, "ok", "no systemd here that would end containers at a logout")
+    names = userns.names_of(user)
+    if any(os.path.exists(host.path(f"/var/lib/systemd/linger/{each}")) for each in names):
+        return Check(name, "ok", "containers outlive it (lingering)")
+    return Check(name, "warn", "your last logout ends your containers", "loginctl enable-linger")

@@ -18,6 +18,7 @@ import pytest
 from labrt.linux import userns
 
 PROJECT = Path(__file__).resolve().parents[3]
+IMPORTS = ":".join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
 BUSYBOX = "/bin/busybox"
 UID = 54321
 FIRST, SIZE = 600_000, 65536  # of the subordinate ids
@@ -68,22 +69,26 @@ class User:
         assert process.returncode == code, (command, process.returncode, out, err)
         return out, err
 
+    def begin_labrt(self, *words: str) -> subprocess.Popen[str]:
+        """Start a labrt command."""
+        return self.begin(sys.executable, "-m", "labrt", *words, env={"PYTHONPATH": IMPORTS})
+
     def labrt(self, *words: str, code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """Type a labrt command, and return what it says: stdout when it is well, else stderr."""
-        env = {"PYTHONPATH": str(PROJECT), **(env or {})}
+        env = {"PYTHONPATH": IMPORTS, **(env or {})}
         out, err = self.do(sys.executable, "-m", "labrt", *words, code=code, env=env)
         return err if code else out
 
     def python(self, text: str, code: int = 0, *before: str) -> tuple[str, str]:
         """Run a Python program that may import labrt."""
-        return self.do(*before, sys.executable, "-c", text, code=code, env={"PYTHONPATH": str(PROJECT)})
+        return self.do(*before, sys.executable, "-c", text, code=code, env={"PYTHONPATH": IMPORTS})
 
     def has_image(self, archive: Path) -> str:
         """Make this archive of a root file system the image `box`; return what was said on the way."""
         shutil.copy(archive, self.home / "box.tar")
         os.chown(self.home / "box.tar", UID, UID)
         command = (sys.executable, "-m", "labrt", "import", "box.tar", "box")
-        return self.do(*command, env={"PYTHONPATH": str(PROJECT)})[1]
+        return self.do(*command, env={"PYTHONPATH": IMPORTS})[1]
 
     def processes(self) -> dict[int, str]:
         """The processes that are this user's, or a subordinate id's: pid and command line; without zombies."""
@@ -132,7 +137,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = tarfile.TarInfo(name)
             file.size, file.mode, file.uid, file.gid = len(content), mode, uid, gid
             archive.addfile(file, io.BytesIO(content))
-        for name in "sh id cat ls stat sleep touch chown mknod mount true rm".split():
+        for name in ("sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)

@@ -9,11 +9,8 @@ import sys
 
 import pytest
 
-import labrt
-
 pytestmark = pytest.mark.root
 
-PROJECT = os.path.dirname(os.path.dirname(labrt.__file__))
 WHERE = "stat -L -c %i /proc/self/ns/user /proc/self/ns/mnt"
 
 
@@ -29,8 +26,7 @@ def test_all_commands_share_one_user_and_one_mount_namespace(user):
 def test_the_first_two_commands_at_once_make_one_keeper(user):
     user.labrt("reset", "--force")
     assert not user.wait_for_silence()
-    command = (sys.executable, "-m", "labrt", "unshare", "sh", "-c", WHERE)
-    both = [user.begin(*command, env={"PYTHONPATH": PROJECT}) for _ in range(2)]
+    both = [user.begin_labrt("unshare", "sh", "-c", WHERE) for _ in range(2)]
     seen = {process.communicate(timeout=60)[0] for process in both}
     assert len(seen) == 1 and len(user.keepers()) == 1
 
@@ -84,7 +80,8 @@ def test_a_record_that_lies_is_not_believed(user):
 def test_the_working_directory_stays(user):
     (user.home / "here").mkdir()
     os.chown(user.home / "here", 54321, 54321)
-    out, _ = user.do("sh", "-c", f"cd here && PYTHONPATH={PROJECT} {sys.executable} -m labrt unshare pwd")
+    assert user.labrt("unshare", "pwd") == f"{user.home}\n"
+    out, _ = user.python("import os, labrt.runtime.rootless as r; os.chdir('here'); r.enter(); print(os.getcwd())")
     assert out == f"{user.home}/here\n"
 
 
