@@ -58,10 +58,13 @@ def attach(path: str) -> tuple[int, str]:
     """
     with _opened(path) as backing:
         fcntl.flock(backing, fcntl.LOCK_EX)  # two who come at once shall not make two devices
-        for _ in range(_TRIES):
-            found = _existing(os.fstat(backing)) or _configured(backing, path)
-            if found is not None:
-                return found
+        try:
+            for _ in range(_TRIES):
+                found = _existing(os.fstat(backing)) or _configured(backing, path)
+                if found is not None:
+                    return found
+        finally:
+            fcntl.flock(backing, fcntl.LOCK_UN)  # to close it is not enough: the device has the same open file
     raise kernel_error(f"LOOP_CONFIGURE({path!r})", errno.EBUSY, remedy="all loop devices are taken: losetup --list")
 
 

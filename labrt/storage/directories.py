@@ -41,8 +41,17 @@ class Directories(abc.ABC):
     name: ClassVar[str]
 
     def __init__(self, paths: Paths) -> None:
-        self.root = os.path.join(paths.layers, self.name)
-        self.workshop = Workshop(os.path.join(self.root, "building"))
+        self.place = os.path.join(paths.layers, self.name)
+
+    @property
+    def root(self) -> str:
+        """Where layers, containers and building are."""
+        return self.place
+
+    @property
+    def workshop(self) -> Workshop:
+        """Where they are made and deleted."""
+        return Workshop(os.path.join(self.root, "building"), self._undo)
 
     @staticmethod
     @abc.abstractmethod
@@ -69,6 +78,9 @@ class Directories(abc.ABC):
     def _unpublished(self, chain_id: Digest) -> None:  # noqa: B027
         """Undo it, after the layer has lost its name."""
 
+    def _undo(self, building: str) -> None:  # noqa: B027
+        """Take down what a driver has in a directory of the workshop, before that is removed."""
+
     # Layers -----------------------------------------------------------------------------------------------------------
 
     def diff(self, chain_id: Digest) -> str:
@@ -93,14 +105,15 @@ class Directories(abc.ABC):
                     with _explained(f"unpacking layer {chain_id.short}"):
                         self._build(building, below, chain_id, stream, diff_id)
                 except BaseException:
-                    remove_path(building)
+                    self.workshop.remove(building)
                     raise
 
     def _build(
         self, building: str, below: Sequence[Digest], chain_id: Digest, stream: Readable, diff_id: Digest
     ) -> None:
         target = os.path.join(building, "diff")
-        remove_path(target)  # of one who was killed here
+        self._undo(building)  # of one who was killed here
+        remove_path(target)
         applied = self._unpack(target, below, stream)
         if applied.diff_id != diff_id:
             raise DigestMismatch(

@@ -21,8 +21,15 @@ from labrt.image.tree import remove_path
 class Workshop:
     """A directory for what is not yet, or no longer, to be seen. It is on the same file system as what is."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, undo: Callable[[str], object] = lambda building: None) -> None:
+        """`undo` takes down what a directory has that is more than files, before it is removed."""
         self.path = path
+        self.undo = undo
+
+    def remove(self, building: str) -> None:
+        """Remove a directory that nobody else can have."""
+        self.undo(building)
+        remove_path(building)
 
     @contextlib.contextmanager
     def claimed(self, name: str, ready: Callable[[], bool]) -> Iterator[str | None]:
@@ -50,7 +57,7 @@ class Workshop:
             path = os.path.join(self.path, name)
             with _locked(path, wait=False) as ours:
                 if ours:
-                    remove_path(path)
+                    self.remove(path)
 
 
 @contextlib.contextmanager
