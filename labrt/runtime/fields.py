@@ -151,30 +151,31 @@ _RESOURCES = {
     "rdma": Named({"hcaHandles": U32, "hcaObjects": U32}),
 }  # fmt: skip
 
-_ARCHITECTURES = {
+SECCOMP_ARCHITECTURES = {
     f"SCMP_ARCH_{name}" for name in (
         "X86", "X86_64", "X32", "ARM", "AARCH64", "LOONGARCH64", "M68K", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL",
         "MIPSEL64", "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390", "S390X", "SH", "SHEB", "PARISC", "PARISC64",
         "RISCV64",
     )
 }  # fmt: skip
-_ACTIONS = {
+SECCOMP_OPERATORS = {f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")}
+SECCOMP_ACTIONS = {
     f"SCMP_ACT_{name}" for name in (
         "KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY",
     )
 }  # fmt: skip
 _SECCOMP = {
-    "!defaultAction": _ACTIONS,
+    "!defaultAction": SECCOMP_ACTIONS,
     "defaultErrnoRet": U32,
     "flags": [{f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")}],
     "listenerPath": str,
     "listenerMetadata": str,
-    "architectures": [_ARCHITECTURES],
+    "architectures": [SECCOMP_ARCHITECTURES],
     "syscalls": [{
-        "!names": [str], "!action": _ACTIONS, "errnoRet": U32,
+        "!names": [str], "!action": SECCOMP_ACTIONS, "errnoRet": U32,
         "args": [{
             "!index": range(6), "!value": U64, "valueTwo": U64,
-            "!op": {f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")},
+            "!op": SECCOMP_OPERATORS,
         }],
     }],
 }  # fmt: skip

@@ -49,9 +49,9 @@ def _seal(arguments: list[str]) -> None:
 
 def run(arguments: list[str]) -> NoReturn:
     """Do what the arguments say, and end with the exit code."""
-    from labrt.cli.oci import commands
+    from labrt.cli.oci.commands import main
 
-    code = commands.main(arguments)
+    code = main(arguments)
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
