@@ -17,7 +17,17 @@ from functools import cached_property
 from typing import NamedTuple
 
 from labrt import paths
-from labrt.errors import Conflict, ImageNotFound, InvalidInput, LabrtError, NotFound, Unreachable
+from labrt.errors import (
+    Conflict,
+    DigestMismatch,
+    ImageNotFound,
+    InvalidInput,
+    LabrtError,
+    NotFound,
+    Unreachable,
+    UnsafeLayer,
+)
+from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
 from labrt.image.image import Image
 from labrt.image.layout import Layout
@@ -91,14 +101,35 @@ class Images:
     def pull(
         self, reference: str, *, platform: Platform | None = None, on_event: Listener | None = None
     ) -> Image:
-        """Pull an image and unpack it. What is here already is not fetched again."""
+        """Pull an image and unpack it. What is here already is not fetched again.
+
+        One that proves hostile or broken when it is unpacked loses the name again, to what had it before.
+        """
         wanted = Reference.parse(reference)
+        before = self._meant(wanted)
         try:
             image = self._pull(wanted, platform, on_event, {})
         except Unreachable as error:
             image = self._from_embedded(wanted, platform, on_event, error)
-        self.unpack(image, on_event=on_event)
+        try:
+            self.unpack(image, on_event=on_event)
+        except (UnsafeLayer, DigestMismatch):
+            self._take_back(image.reference, before)
+            raise
         return image
+
+    def _meant(self, reference: Reference) -> Descriptor | None:
+        """What a name means here so far."""
+        with contextlib.suppress(ImageNotFound):
+            return self.layout.resolve(reference)
+        return None
+
+    def _take_back(self, reference: Reference, before: Descriptor | None) -> None:
+        """Let a name mean what it meant before; nothing, if that was so."""
+        if before:
+            self.layout.tag(reference, before)
+        else:
+            self.layout.untag(reference)
 
     def _pull(
         self, reference: Reference, platform: Platform | None, on_event: Listener | None, mirrors: dict[str, str]

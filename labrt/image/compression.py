@@ -7,8 +7,10 @@
     with source.ahead(): ...          meanwhile a thread unpacks and hashes what comes next, on another core
 
 Media types lie now and then, the first bytes do not. A kilobyte can unpack to a gigabyte: output is made in pieces of
-bounded size, and more than `limit` bytes are refused. gzip is inflated by ISA-L, which takes 0.4 of zlib's time (and
-zlib-ng 0.55, both measured with a Debian layer); where there is none, by zlib. See RFC 1952 (gzip), RFC 8878 (zstd).
+bounded size; more than `limit` bytes are refused, and so is what is large and more than RATIO times what came.
+
+gzip is inflated by ISA-L, which takes 0.4 of zlib's time (and zlib-ng 0.55, both measured with a Debian layer); where
+there is none, by zlib. See RFC 1952 (gzip), RFC 8878 (zstd).
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from labrt.errors import NotSupported, UnsafeLayer
 from labrt.image.digest import Digest
 
 LIMIT = 1 << 36  # 64 GiB: more than any honest layer has
+RATIO = 200  # files unpack to 2 or 5 times their size, zeros in gzip to 1000 times, in zstd to 30000 times
+SMALL = 4 << 30  # bytes up to which it may be all zeros: a database's empty file, a disk image
 
 _READ = 1 << 16
 _PIECE = 1 << 18
@@ -53,10 +57,12 @@ class Source:
     ) -> None:
         self.size = 0
         self.taken = 0
+        self._came = 0
         self._holes = 0
         self._limit = limit
+        self._progress = progress
         self._hash = hashlib.sha256()
-        self._pieces = self._checked(decompress(stream, progress))
+        self._pieces = self._checked(decompress(stream, self._count))
         self._piece = memoryview(b"")
 
     @property
@@ -72,6 +78,13 @@ class Source:
     def _check(self) -> None:
         if self.size + self._holes > self._limit:
             raise UnsafeLayer(f"the layer unpacks to more than {self._limit} bytes", remedy="raise `limit` if it may")
+        if self.size > SMALL and self.size > RATIO * self._came:
+            raise UnsafeLayer(f"{self._came} bytes unpack to {self.size} and more", remedy="do not trust who made it")
+
+    def _count(self, size: int) -> None:
+        self._came += size
+        if self._progress:
+            self._progress(size)
 
     def _checked(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for piece in pieces:

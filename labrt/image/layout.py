@@ -250,6 +250,9 @@ class Layout:
         marker = os.path.join(self.path, "oci-layout")
         if os.path.exists(marker):
             return
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path, 0o700)  # private images, and what containers wrote that were committed
         for directory in ("blobs/sha256", "ingest"):
             os.makedirs(os.path.join(self.path, directory), exist_ok=True)
         with files.locked(os.path.join(self.path, ".index.lock")):

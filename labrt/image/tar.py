@@ -20,6 +20,7 @@ from labrt.image.compression import Source
 from labrt.image.tar_numbers import decimal, number
 
 BLOCK = 512
+MOST_ENTRIES = 1 << 22  # a file system may have more room than inodes; distributions' images have 10^4 to 10^6
 _LARGEST_HEADER = 1 << 20  # of a pax header or a GNU long name: more than any path and all attributes of a file
 _KINDS = {
     b"0": "file", b"\0": "file", b"7": "file", b"1": "hardlink", b"2": "symlink",
@@ -65,7 +66,11 @@ def entries(source: Source) -> Iterator[Entry]:
     """
     everywhere: dict[str, bytes] = {}
     extra: dict[str, bytes] = {}
+    count = 0
     while header := _header(source):
+        count += 1
+        if count > MOST_ENTRIES:
+            raise UnsafeLayer(f"the archive has more than {MOST_ENTRIES} entries", remedy="do not trust who made it")
         kind, size = header[156:157], number(header[124:136], "size")
         if kind in (b"x", b"g"):
             records = _pax_records(_content(source, size))
@@ -93,7 +98,10 @@ def _header(source: Source) -> bytes:
         return b""
     if len(header) < BLOCK:
         raise UnsafeLayer("the layer is cut off in a tar header, or is no tar at all")
-    stated = number(header[148:156], "checksum")
+    try:
+        stated = number(header[148:156], "checksum")
+    except UnsafeLayer:
+        raise UnsafeLayer("the layer is no tar archive: where a checksum belongs is none") from None
     unsigned = sum(header) - sum(header[148:156]) + 8 * 32  # with blanks where the sum itself stands
     # The standard sums unsigned bytes; some old programs summed signed ones.
     if stated != unsigned and stated != unsigned - 256 * sum(byte > 127 for byte in header[:148] + header[156:]):

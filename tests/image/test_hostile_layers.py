@@ -3,13 +3,16 @@
 import io
 import os
 import tarfile
+import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
 from archives import device, directory, entry, file, hardlink, symlink, tar
 
 from labrt.errors import LabrtError, UnsafeLayer
-from labrt.image import layer, tree
+from labrt.image import compression, layer, tree
+from labrt.image import tar as tar_module
 
 SECRET = "untouched"
 
@@ -174,3 +177,87 @@ def test_removing_what_forbids_it(house):
     tree.remove_path(str(house / "root/never-there"))
     tree.remove_path(str(house / "nowhere/never-there"))
     assert os.listdir(house / "root") == []
+
+
+# Bombs ----------------------------------------------------------------------------------------------------------------
+
+
+class Zeros(io.RawIOBase):
+    """A gzip or zstd stream of so many zeros, made as it is read; `given` counts its bytes."""
+
+    def __init__(self, packer, size: int) -> None:
+        self.packer, self.left, self.ready, self.given = packer, size, b"", 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        while not self.ready and self.packer:
+            piece = min(self.left, 1 << 20)
+            self.left -= piece
+            self.ready = self.packer.compress(bytes(piece))
+            if not self.left:
+                self.ready, self.packer = self.ready + self.packer.flush(), None
+        data, self.ready = self.ready[:size], self.ready[size:]
+        self.given += len(data)
+        return data
+
+
+BOMBS = {
+    "gzip": lambda: zlib.compressobj(9, wbits=31),
+    "zstd": lambda: zstandard.ZstdCompressor().compressobj(),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_refused_by_its_ratio(monkeypatch, kind):
+    """Not because it is large: an honest layer of the same size passes, and so does a small one of zeros."""
+    monkeypatch.setattr(compression, "SMALL", 1 << 22)
+    bomb = Zeros(BOMBS[kind](), 1 << 33)
+    with pytest.raises(UnsafeLayer, match=r"\d+ bytes unpack to \d+ and more"):
+        layer.compute_diff_id(bomb)
+    assert (1 << 33) - bomb.left < 1 << 29  # it was not unpacked to its end
+    layer.compute_diff_id(Zeros(BOMBS[kind](), 1 << 22))
+    noise = os.urandom(1 << 16) * (5 << 4)
+    layer.compute_diff_id(io.BytesIO(zlib.compress(noise, wbits=31)))
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bomb_is_refused_by_its_size(house, kind):
+    with pytest.raises(UnsafeLayer, match="more than 1000000 bytes"):
+        layer.compute_diff_id(Zeros(BOMBS[kind](), 1 << 33), limit=1_000_000)
+
+
+def test_too_many_entries(house, monkeypatch):
+    monkeypatch.setattr(tar_module, "MOST_ENTRIES", 10)
+    layer.apply(tar(*(file(f"f{number}") for number in range(10))), house / "root")
+    with pytest.raises(UnsafeLayer, match="more than 10 entries"):
+        layer.apply(tar(*(file(f"g{number}") for number in range(11))), house / "root")
+
+
+def test_headers_without_an_entry_count_too(house, monkeypatch):
+    """A global header for each byte of the layer would never come to an entry."""
+    monkeypatch.setattr(tar_module, "MOST_ENTRIES", 10)
+    header = entry("pax", b"g").tobuf()
+    with pytest.raises(UnsafeLayer, match="more than 10 entries"):
+        layer.apply(io.BytesIO(header * 100), house / "root")
+
+
+# Twice ----------------------------------------------------------------------------------------------------------------
+
+TWICE = {
+    "a file": ([file("a", "1", mode=0o4777), file("a", "2")], "2"),
+    "a file and a link": ([file("a", "1"), symlink("a", "b"), file("b", "2")], "2"),
+    "a directory and a file": ([directory("a"), file("a/x", "1"), file("a", "2")], "2"),
+    "a hard link and its target": ([file("b", "1"), hardlink("a", "b"), file("b", "2")], "1"),
+    "a hard link to itself": ([file("a", "1"), hardlink("a", "a")], "1"),
+    "a whiteout of its own file": ([file("a", "1"), file(".wh.a")], "1"),
+    "a name in two spellings": ([file("a", "1"), file("././/a", "2")], "2"),
+}
+
+
+@pytest.mark.parametrize("mode", ["delete", "overlay"])
+@pytest.mark.parametrize("case", TWICE)
+def test_an_entry_that_is_there_twice(house, case, mode):
+    """The last one counts, as for tar itself; and what the first one had, its set-user-ID bit, is gone."""
+    entries, expected = TWICE[case]
+    layer.apply(tar(*entries), house / "root", whiteouts=mode)
+    assert (house / "root/a").read_text() == expected
+    assert (house / "root/a").stat().st_mode & 0o7777 == 0o644

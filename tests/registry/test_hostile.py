@@ -23,6 +23,7 @@ from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, LabrtEr
 from labrt.image.descriptor import OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
+from labrt.image.platform import Platform
 from labrt.registry import receiving
 from labrt.registry.client import Client
 from labrt.registry.receiving import Desk
@@ -133,6 +134,53 @@ def deep(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
     send(http, 200, {"Content-Type": OCI_INDEX}, b"[" * 1_000_000)
 
 
+def breaks_off(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    """A quarter of the layer and a reset, each time anew: who counts tries without progress never ends."""
+    http.send_response(200)
+    http.send_header("Content-Length", str(len(LAYER)))
+    http.end_headers()
+    http.wfile.write(LAYER[: len(LAYER) // 4])
+    reset(server, http, seen)
+
+
+def index_of(*digests: Digest, size: int = 7) -> bytes:
+    entries = [Descriptor(OCI_INDEX, digest, size, Platform.parse("linux/amd64")).to_json() for digest in digests]
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+
+
+def indexes_in_a_circle(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    """Each of two lists the other; a digest cannot be right on both."""
+    first = index_of(Digest.of(b"the second, under a digest that is made up"))
+    send(http, 200, {"Content-Type": OCI_INDEX}, first)
+
+
+def indexes_without_end(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    """A chain of honest digests, longer than anybody follows."""
+    chain = [index_of(Digest.of(b"the end"))]
+    for _ in range(100):
+        chain.append(index_of(Digest.of(chain[-1]), size=len(chain[-1])))
+    by_digest = {str(Digest.of(raw)): raw for raw in chain}
+    send(http, 200, {"Content-Type": OCI_INDEX}, by_digest.get(seen.path.rpartition("/")[2], chain[-1]))
+
+
+def ten_thousand_layers(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    manifest = json.loads(server.image.manifest.raw)
+    manifest["layers"] *= 10_000
+    send(http, 200, {"Content-Type": OCI_MANIFEST}, json.dumps(manifest).encode())
+
+
+def negative_size(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    manifest = json.loads(server.image.manifest.raw)
+    manifest["layers"][0]["size"] = -1
+    send(http, 200, {"Content-Type": OCI_MANIFEST}, json.dumps(manifest).encode())
+
+
+def a_config_of_10_gb(server: Hostile, http: BaseHTTPRequestHandler, seen: Seen) -> None:
+    manifest = json.loads(server.image.manifest.raw)
+    manifest["config"]["size"] = 10 << 30
+    send(http, 200, {"Content-Type": OCI_MANIFEST}, json.dumps(manifest).encode())
+
+
 # What it attempts, where in the path, and how the one error begins.
 ATTEMPTS: list[tuple[str, str, Attempt, type[LabrtError], str]] = [
     ("resets each connection", "/manifests/", reset, Unreachable, "reset|hung up|aborted"),
@@ -152,6 +200,12 @@ ATTEMPTS: list[tuple[str, str, Attempt, type[LabrtError], str]] = [
     ("no HTTP", "/manifests/", garbage, Unreachable, "."),
     ("headers without end", "/manifests/", headers_without_end, Unreachable, "."),
     ("a manifest under another's digest", "/manifests/", lying_digest, DigestMismatch, "but has digest"),
+    ("breaks off again and again", LAYER_PATH, breaks_off, LabrtError, "broke off|says"),
+    ("indexes in a circle", "/manifests/", indexes_in_a_circle, DigestMismatch, "but has digest"),
+    ("indexes without end", "/manifests/", indexes_without_end, InvalidManifest, "nested too deep"),
+    ("more layers than diff ids", "/manifests/", ten_thousand_layers, InvalidManifest, "10000 layers, but 1 diff ids"),
+    ("a layer of less than nothing", "/manifests/", negative_size, InvalidManifest, "size"),
+    ("a config of 10 GB", "/manifests/", a_config_of_10_gb, InvalidManifest, "10737418240 bytes"),
     ("JSON nested a million deep", "/manifests/", deep, InvalidManifest, "."),
 ]
 
