@@ -20,9 +20,9 @@ from labrt.linux.mounts import PROPAGATION, Mount
 
 TYPES = ("bind", "volume", "tmpfs")
 _ALIASES = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
-_BOOLEANS = {"readonly", "volume-nocopy", "bind-nonrecursive", "bind-create-src"}
+_BOOLEANS = {"readonly", "volume-nocopy", "bind-nonrecursive"}
 _OF_TYPE = {
-    "bind": {"bind-propagation", "bind-nonrecursive", "bind-recursive", "bind-create-src"},
+    "bind": {"bind-propagation", "bind-nonrecursive", "bind-recursive"},
     "volume": {"volume-nocopy", "volume-driver"},
     "tmpfs": {"tmpfs-size", "tmpfs-mode"},
 }
@@ -70,7 +70,7 @@ def parse(text: str) -> Words:
         raise _wrong(text, f"{foreign[0]!r} says nothing of a {kind}", f"known: {known}")
     target, source = given.get("target", ""), given.get("source", "")
     mounts.check_destination(target, f"--mount {text}")
-    _check_source(text, kind, source, given.get("bind-create-src") == "true")
+    _check_source(text, kind, source)
     return Words(
         type=kind,
         target=target,
@@ -104,7 +104,7 @@ def _fields(text: str) -> dict[str, str]:
     return given
 
 
-def _check_source(text: str, kind: str, source: str, create: bool) -> None:
+def _check_source(text: str, kind: str, source: str) -> None:
     if kind == "tmpfs":
         if source:
             raise _wrong(text, "memory has no source", "leave out source")
@@ -113,10 +113,8 @@ def _check_source(text: str, kind: str, source: str, create: bool) -> None:
             raise _wrong(text, f"{source!r} is no volume's name", "letters, digits, _ . -; two or more")
     elif not source.startswith("/"):
         raise _wrong(text, f"the source {source!r} is not absolute", 'write "$PWD/…" for one from here')
-    elif not os.path.lexists(source) and create:
-        os.makedirs(source, 0o755)
     elif not os.path.lexists(source):
-        raise _wrong(text, f"{source} does not exist", "make it first, or say bind-create-src")
+        raise _wrong(text, f"{source} does not exist", "make it first; -v would make a directory")
 
 
 def _one_of(text: str, given: dict[str, str], key: str, usual: str, known: Any) -> str:

@@ -38,7 +38,9 @@ _CGROUPS = "/sys/fs/cgroup"
 def check(options: Options) -> None:
     """Raise InvalidInput for a capability or an option that there is not."""
     granted(options)
-    settings(options)
+    writable = settings(options).get("writable-cgroups") == "true"
+    if writable and options.cgroupns == "host":
+        raise InvalidInput("writable-cgroups with --cgroupns host: they would be the host's", remedy="leave out one")
     for group in options.group_add:
         if not group or any(letter in group for letter in ":,\0\n"):
             raise InvalidInput(f"--group-add {group!r} is no group", remedy="a name of the image's, or a number")
@@ -85,6 +87,8 @@ def apply(options: Options, config: dict[str, Any]) -> None:
         del linux["seccomp"]
     if options.privileged or how.get("systempaths") == "unconfined":
         linux["maskedPaths"], linux["readonlyPaths"] = [], []
+    if how.get("writable-cgroups") == "true":
+        _require_unified()
     _make_writable(config, options.privileged, how.get("writable-cgroups"))
     profile = how.get("apparmor", "unconfined")
     if profile != "unconfined":
@@ -92,6 +96,15 @@ def apply(options: Options, config: dict[str, Any]) -> None:
         process["apparmorProfile"] = profile
     if options.group_add:
         _add_groups(options, config)
+
+
+def _require_unified() -> None:
+    """On v1 a container is not in each tree; and of those the mount is the host's root, its release_agent as well."""
+    from labrt.linux import cgroups
+
+    if cgroups.detect().mode != "unified":
+        remedy = "on v1 a part of them would be the host's own"
+        raise NotSupported("--security-opt writable-cgroups: it takes cgroup v2 alone", remedy=remedy)
 
 
 def _make_writable(config: dict[str, Any], privileged: bool, cgroups: str | None) -> None:
