@@ -13,27 +13,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import subprocess
 import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labrt.errors import LabrtError, NotFound, kernel_error
+from labrt.errors import LabrtError, NotFound
 from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.linux import btrfs, fscontext, ledger, loop
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
+from labrt.storage import disks
 from labrt.storage.directories import Directories
 from labrt.storage.workshop import is_host_root
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
     from labrt.image.layer import Applied
-
-GIB = 1 << 30
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Btrfs(Directories):
@@ -55,9 +51,9 @@ class Btrfs(Directories):
             return "it wants root, to mount a file system on a device"
         if not fscontext.known("btrfs"):
             return "this kernel has no btrfs (nor its module)"
-        if btrfs.is_btrfs(_existing(paths.layers)):
+        if btrfs.is_btrfs(disks.existing(paths.layers)):
             return None
-        if shutil.which("mkfs.btrfs", path=PATH) is None:
+        if disks.program("mkfs.btrfs") is None:
             return "mkfs.btrfs is missing: sudo apt-get install -y btrfs-progs"
         try:
             loop.free()
@@ -97,9 +93,13 @@ class Btrfs(Directories):
         """Make a file with a file system in it. It is sparse: it takes the room of what is in it, not of its size."""
         new = f"{self.disk}.new"
         with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.truncate(self.size or disk_size(self.place))
-        make_file_system(["mkfs.btrfs", "-q", "-f", "-L", "labrt", new])
-        os.rename(new, self.disk)
+            file.truncate(self.size or disks.size(self.place))
+        try:
+            disks.make_file_system(["mkfs.btrfs", "-q", "-f", "-L", "labrt", new], beside=self.place)
+            os.rename(new, self.disk)
+        except BaseException:
+            os.unlink(new)
+            raise
 
     # The contract -----------------------------------------------------------------------------------------------------
 
@@ -149,30 +149,3 @@ def _close(mount: int, entry: ledger.Entry) -> None:
         os.close(mount)
     if entry.made_by == os.getpid():  # a child that was forked has a copy of the descriptor, and no business here
         ledger.strike(entry)
-
-
-def _existing(path: str) -> str:
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return path
-
-
-def disk_size(place: str) -> int:
-    """Return how large a disk in a file may be so that, full, it leaves the file system below it some room."""
-    found = os.statvfs(place)
-    return max(GIB, min(64 * GIB, found.f_bavail * found.f_frsize * 8 // 10)) // GIB * GIB
-
-
-def make_file_system(command: list[str]) -> None:
-    """Run mkfs. LabrtError with what it said."""
-    program = shutil.which(command[0], path=PATH)
-    if program is None:
-        raise LabrtError(f"{command[0]} is missing", remedy="sudo sh labrt/setup.sh install")
-    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
-    if done.returncode:
-        full = "No space" in done.stderr
-        if full:
-            import errno
-
-            raise kernel_error(" ".join(command), errno.ENOSPC, remedy="make room: labrt prune, or a larger disk")
-        raise LabrtError(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")

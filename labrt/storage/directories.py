@@ -149,8 +149,9 @@ class Directories(abc.ABC):
 
     def prepare(self, container_id: str, chain_ids: Sequence[Digest], *, durable: bool = True) -> list[Mount]:
         """Make a container's writable layer; see Driver."""
-        container = self._container(container_id)
+        self._container(container_id)  # refused before anything is made
         self._make()
+        container = self._container(container_id)
         with _explained(f"making the root of container {container_id}"):
             try:
                 with self._locked():
