@@ -295,7 +295,7 @@ def look_up(program: Program) -> None:
         raise _not_found(name)
     if not any(stat.S_ISREG(mode) and mode & 0o111 for mode in found):
         remedy = "is it a program for this machine, with the x bit set?"
-        raise CommandNotExecutable(f"exec: {name}: Permission denied", remedy=remedy)
+        raise CommandNotExecutable(f"exec: {name}: permission denied", remedy=remedy)  # podman and docker read these words
 
 
 def _candidates(name: str, env: Mapping[str, str]) -> list[str]:
