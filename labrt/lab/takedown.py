@@ -23,7 +23,7 @@ from labrt.linux import process as processes
 from labrt.linux.flags import MNT, UMOUNT
 from labrt.linux.ledger import Entry
 from labrt.paths import Paths
-from labrt.storage.driver import open_driver
+from labrt.storage import driver as storage
 
 PATIENCE = 10.0  # seconds for a killed process to be gone
 # What the system itself stands on is never labrt's, whoever wrote it into the ledger.
@@ -161,10 +161,37 @@ def container(entry: Entry, where: Paths) -> bool:
 def _remove_writable_layer(identity: str, where: Paths) -> bool:
     if not os.path.isdir(where.layers):  # to ask for a driver would be to choose one
         return False
-    driver = open_driver(None, where)
-    if identity not in driver.containers():
+    found = False
+    for driver in storage.opened(where):
+        if identity in driver.containers():
+            driver.remove(identity)
+            found = True
+    return found
+
+
+def mapped_device(entry: Entry, where: Paths) -> bool:
+    """Remove a device of the device mapper. One that is in use goes with its last user."""
+    from labrt.linux import devmapper
+
+    if not re.fullmatch(r"labrt-[0-9a-f]{12}-(pool|[0-9]+)", entry.what):
+        raise InvalidInput(f"{entry.what!r} is no mapped device of labrt's", remedy=_forget(entry))
+    if not os.path.exists(devmapper.CONTROL) or devmapper.find(entry.what) is None:
         return False
-    driver.remove(identity)
+    if not devmapper.remove(entry.what):
+        raise Conflict(f"{entry.what} is in use; it goes with its last user", remedy="labrt ps; labrt.reset()")
+    return True
+
+
+def loop_device(entry: Entry, where: Paths) -> bool:
+    """Detach a file of labrt's from its loop device. While somebody uses that, it stays as long."""
+    from labrt.linux import loop
+
+    if not os.path.realpath(entry.what).startswith(os.path.realpath(where.layers) + "/"):
+        raise InvalidInput(f"{entry.what} lies outside of {where.layers}", remedy=_forget(entry))
+    device = loop.device_of(entry.what)
+    if device is None:
+        return False
+    loop.clear(device)
     return True
 
 
@@ -231,5 +258,7 @@ ORDER: dict[str, Callable[[Entry, Paths], bool]] = {
     "cgroup": cgroup,
     "mount": mount,
     "container": container,
+    "dm": mapped_device,
+    "loop": loop_device,
     "directory": directory,
 }

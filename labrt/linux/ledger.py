@@ -26,7 +26,8 @@ _count = itertools.count()
 
 
 class Entry(NamedTuple):
-    """One thing that may exist. `kind` is mount, cgroup, process, directory or container; `what` is its path or pid."""
+    """One thing that may exist. `kind` is mount, cgroup, process, directory, container, loop (`what` is the file) or
+    dm (its name); else `what` is a path or a pid."""
 
     kind: str
     what: str
