@@ -121,6 +121,9 @@ class Options:
     sysctl: Words = ()  # "net.ipv4.ip_forward=1": those that belong to a namespace of its own
 
     def __post_init__(self) -> None:
+        for field in LISTS:
+            if isinstance(getattr(self, field), str):  # its letters, one by one, are not what was meant
+                raise InvalidInput(f"{field}={getattr(self, field)!r} is no list", remedy="put it in [ ]")
         if self.name is not None and not NAME.fullmatch(self.name):
             remedy = "letters, digits, _ . -; two or more"
             raise InvalidInput(f"--name {self.name!r}: not a container's name", remedy=remedy)
@@ -149,6 +152,8 @@ class Options:
         """The entrypoint as a list; a string is one word, as `docker run --entrypoint` has it."""
         return (self.entrypoint,) if isinstance(self.entrypoint, str) else self.entrypoint
 
+
+LISTS = tuple(field for field in Options.__dataclass_fields__ if getattr(Options, field, None) == ())
 
 # Which options each module looks at, in the order in which they change the config. A module has
 #     check(options)                   raises InvalidInput

@@ -8,6 +8,7 @@ from labrt.engine.options import Options
 from labrt.errors import InvalidInput
 
 WRONG = [
+    ({"cap_add": "NET_ADMIN"}, "cap_add='NET_ADMIN' is no list"),
     # security
     ({"cap_add": ["NET_ADMN"]}, "no such capability: 'NET_ADMN'"),
     ({"cap_drop": ["everything"]}, "no such capability"),
