@@ -1,9 +1,9 @@
-"""The device mapper: block devices made of others by a table. And thin pools, whose devices take room as they are written.
+"""The device mapper: block devices made of others by a table. In a thin pool they take room only as they are written.
 
-    devmapper.create("labrt-pool", [Target(0, sectors, "thin-pool", "7:1 7:0 128 0")])      "/dev/dm-0"
+    devmapper.create("labrt-pool", [Target(0, sectors, "thin-pool", "7:1 7:0 128 0")])    "/dev/dm-0"
     devmapper.message("labrt-pool", "create_thin 1")
-    devmapper.create("labrt-1", [Target(0, sectors, "thin", "/dev/dm-0 1")])                "/dev/dm-1", a disk
-    devmapper.message("labrt-pool", "create_snap 2 1")                                      disk 2: like 1 now, and apart
+    devmapper.create("labrt-1", [Target(0, sectors, "thin", "/dev/dm-0 1")])              "/dev/dm-1", a disk
+    devmapper.message("labrt-pool", "create_snap 2 1")                                    disk 2: like 1 now, and apart
     devmapper.remove("labrt-1")
 
 One ioctl per step, all with the same structure, on /dev/mapper/control. Sizes are in sectors of 512 bytes.
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from labrt.errors import InvalidInput, NotSupported, kernel_error
 
 CONTROL = "/dev/mapper/control"
-VERSION, LIST, CREATE, REMOVE, SUSPEND, STATUS, LOAD, TABLE_STATUS, MESSAGE, TARGET_VERSION = 0, 2, 3, 4, 6, 7, 9, 12, 14, 17
+CREATE, REMOVE, SUSPEND, STATUS, LOAD, TABLE_STATUS, MESSAGE, TARGET_VERSION = 3, 4, 6, 7, 9, 12, 14, 17
 DEFERRED_REMOVE = 1 << 17
 # udev shall only make its links: were it to look for file systems on each, it would hold them just when they go.
 _NO_UDEV_RULES = (0x02 | 0x04 | 0x08) << 16
@@ -119,7 +119,7 @@ def message(name: str, text: str) -> None:
 
 
 def status(name: str) -> list[Target]:
-    """Return what each line of a device's table says of itself; of a thin device the sectors that it maps come first."""
+    """Return what each line of a device's table says of itself; of a thin device first the sectors that it maps."""
     answer, data = _ioctl(TABLE_STATUS, name=name)
     found, at = [], 0
     for _ in range(answer[5]):

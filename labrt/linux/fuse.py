@@ -1,12 +1,11 @@
 """FUSE: a file system that is a program.
 
-    fd = fuse.open_served("fuse.aufs", "none", ["x-labrt.serve=[…command…]"])      a detached mount, served by the command
+    fd = fuse.open_served("fuse.aufs", "none", ["x-labrt.serve=[…command…]"])    a mount that it serves
 
 Whoever opens /dev/fuse and mounts with that descriptor gets all questions that the kernel has about the file system,
 and writes the answers back. Here the mounting is ours and the answering is the command's: it is started with the
 descriptor, whose number takes the place of the word {fd} in it. It ends by itself when the kernel takes the file system
-down, with the last mount of it in any mount namespace; and it is killed with its file system still mounted, everybody
-there gets ENOTCONN.
+down, with the last mount of it in any mount namespace. Is it killed before, everybody there gets ENOTCONN.
 
 See the kernel's filesystems/fuse.rst, fuse(4), mount.fuse3(8). Notebook 11.
 """
@@ -35,7 +34,8 @@ def open_device() -> int:
         return os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         why = os.strerror(error.errno or 0)
-        raise NotSupported(f"/dev/fuse: {why}", remedy="sudo modprobe fuse, or give this container the device") from error
+        remedy = "sudo modprobe fuse, or give this container the device"
+        raise NotSupported(f"/dev/fuse: {why}", remedy=remedy) from error
 
 
 def open_served(fstype: str, source: str, options: Sequence[str]) -> int:

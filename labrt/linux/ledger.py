@@ -26,8 +26,10 @@ _count = itertools.count()
 
 
 class Entry(NamedTuple):
-    """One thing that may exist. `kind` is mount, cgroup, process, directory, container, loop (`what` is the file) or
-    dm (its name); else `what` is a path or a pid."""
+    """One thing that may exist. `kind` is mount, cgroup, process, directory, container, loop or dm.
+
+    `what` is its path, its pid, for a loop device the file, for a mapped device its name.
+    """
 
     kind: str
     what: str

@@ -2,8 +2,8 @@
 
     containers/<id>/upper    what the container wrote: whole files, and whiteouts
 
-Kernel AUFS is in no current distribution. Where a kernel has it, it is mounted; elsewhere its rules are carried out by a
-program of ours (aufs_rules.py) that FUSE asks (aufs_server.py): slow, and all of it can be read. Notebook 11.
+Kernel AUFS is in no current distribution. Where a kernel has it, it is mounted; elsewhere its rules are carried out by
+a program of ours (aufs_rules.py) that FUSE asks (aufs_server.py): slow, and all of it can be read. Notebook 11.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The program behind an AUFS root: FUSE asks, aufs_rules.py knows. One process per mount, gone with the mount.
 
-    python -m labrt.storage.aufs_server FD LEDGER UPPER LAYER…          FD: /dev/fuse, mounted already; highest layer first
+    python -m labrt.storage.aufs_server FD LEDGER UPPER LAYER…       FD: /dev/fuse, mounted already; highest first
 
 libfuse turns the kernel's questions into one method call each, with the path below the root. A single thread answers
 them one after the other, so that between a look and a deed nobody changes anything: two rules never meet half-way.

@@ -8,7 +8,7 @@ A snapshot shares all blocks (of 64 KiB) with what it was made from, until one o
 system, ext4, so a container does not share the page cache with another: what it costs to know nothing of files.
 
 Disks are only there while somebody uses them: a layer's while it is unpacked, a container's from its first `mounts` to
-its removal. The pool goes with the last of them, and its loop devices with it. See labrt/linux/devmapper.py. Notebook 11.
+its removal. The pool goes with the last of them, and its loop devices with it. See linux/devmapper.py, notebook 11.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class DeviceMapper(Directories):
 
     @contextlib.contextmanager
     def _open_pool(self) -> Iterator[str]:
-        """Have the pool for a block: made if it is not there, removed if nobody needs it any more. Yields its device."""
+        """Have the pool for a block: made if it is not there, removed if nobody needs it any more. Yields its path."""
         os.makedirs(self.place, 0o700, exist_ok=True)
         with files.locked(os.path.join(self.place, ".pool")):
             path = (devmapper.find(self.pool) or self._make_pool()).path
@@ -94,8 +94,10 @@ class DeviceMapper(Directories):
                 self._strike(self.pool)
 
     def _make_pool(self) -> devmapper.Device:
-        entry = self._record(self.pool)
         data, metadata = (os.path.join(self.place, name) for name in ("data", "metadata"))
+        if not os.path.exists(data):
+            disks.need_room(self.place)
+        entry = self._record(self.pool)
         for path, size in ((data, self.size or disks.size(self.place)), (metadata, METADATA)):
             if not os.path.exists(path):
                 with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
@@ -121,7 +123,8 @@ class DeviceMapper(Directories):
             self._delete(BASE)  # of one who was killed here
             devmapper.message(self.pool, f"create_thin {BASE}")
             with self._active(pool, BASE) as device:
-                disks.make_file_system(["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", device], beside=self.place)
+                command = ["mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard", device]
+                disks.make_file_system(command, beside=self.place)
                 with self._mounted(device) as root:
                     os.rmdir(os.path.join(root, "lost+found"))
                     os.chmod(root, 0o755)

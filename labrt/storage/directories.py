@@ -26,7 +26,7 @@ from labrt.image.digest import Digest
 from labrt.image.tree import remove_path
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
-from labrt.storage.workshop import Workshop, disk_usage, is_host_root, names
+from labrt.storage.workshop import Workshop, disk_usage, names
 
 if TYPE_CHECKING:
     from labrt.image.compression import Readable

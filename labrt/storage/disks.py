@@ -43,14 +43,19 @@ def room(place: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def need_room(beside: str) -> None:
+    """Raise KernelError (ENOSPC) where `beside` is too full for another disk."""
+    if room(beside) < _LEAST:
+        remedy = "make room: labrt prune, or a larger disk"
+        raise kernel_error(f"a file system of {_LEAST} bytes beside {beside}", errno.ENOSPC, remedy=remedy)
+
+
 def make_file_system(command: list[str], *, beside: str) -> None:
     """Run mkfs. KernelError (ENOSPC) where `beside` is too full for it, LabrtError with what it said otherwise."""
     path = program(command[0])
     if path is None:
         raise LabrtError(f"{command[0]} is missing", remedy="sudo sh labrt/setup.sh install")
-    if room(beside) < _LEAST:
-        remedy = "make room: labrt prune, or a larger disk"
-        raise kernel_error(f"a file system of {_LEAST} bytes beside {beside}", errno.ENOSPC, remedy=remedy)
+    need_room(beside)
     done = subprocess.run([path, *command[1:]], capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabrtError(f"{' '.join(command)}: {done.stderr.strip()[-300:]}")
