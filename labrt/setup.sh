@@ -35,9 +35,10 @@ python=${LABRT_PYTHON:-/usr/bin/python3}
 # python3-dev, gcc, libc6-dev, libcap-dev    python-prctl has no wheel: it is compiled here
 # libseccomp2         turns rules into a BPF program; pyseccomp loads it
 # busybox-static      the embedded default image is made of it: a container without any network
+# tini                a static init, for `labrt run --init`
 # fuse3, btrfs-progs  what the storage drivers aufs and btrfs are made with
 # ca-certificates     registries and PyPI are behind TLS
-packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static ca-certificates fuse3 btrfs-progs"
+packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static tini ca-certificates fuse3 btrfs-progs"
 # runc, crun, skopeo  the tests ask them whether labrt's bundles and images are right
 test_packages="runc crun skopeo"
 
