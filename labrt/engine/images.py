@@ -12,6 +12,7 @@ event says so. Nothing else is ever put in another's place.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -156,7 +157,14 @@ class Images:
             return self._pull(reference, platform, on_event, {HUB: server.url})
 
     def unpack(self, image: Image, *, on_event: Listener | None = None) -> tuple[Digest, ...]:
-        """Unpack the layers that the driver does not have yet; return their chain ids, base first."""
+        """Unpack the layers that the driver does not have yet; return their chain ids, base first.
+
+        An ordinary user does that as root of their own user namespace: rootless.enter.
+        """
+        if os.geteuid() != 0:
+            from labrt.runtime import rootless
+
+            rootless.enter(self.where)
         config = image.config
         chain_ids = config.chain_ids
         for number, layer in enumerate(image.manifest.layers, 1):

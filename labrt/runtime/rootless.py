@@ -85,18 +85,22 @@ def make_private(place: str, variable: str) -> None:
     Conflict; NotSupported when it cannot be made, with the environment's `variable` as the remedy.
     """
     remedy = f"set {variable} (or LABRT_ROOT) to a directory of your own"
-    above = place
-    while above != (above := os.path.dirname(above)):
-        _trust(above, remedy)
+    _trust_above(place, remedy)
     try:
         os.makedirs(place, 0o700, exist_ok=True)
     except OSError as error:
         raise NotSupported(f"{place} cannot be made: {error.strerror}", remedy=remedy) from None
+    _trust_above(place, remedy)  # what was not there a moment ago, somebody may have been quicker to make
     found = os.stat(place)
     if found.st_uid != os.geteuid() or os.lstat(place).st_uid != os.geteuid():
         raise Conflict(f"{place} belongs to user {found.st_uid}, not to you", remedy=remedy)
     if found.st_mode & 0o077:
         os.chmod(place, 0o700)
+
+
+def _trust_above(place: str, remedy: str) -> None:
+    while place != (place := os.path.dirname(place)):
+        _trust(place, remedy)
 
 
 def _trust(directory: str, remedy: str) -> None:
@@ -263,7 +267,7 @@ def adapt(config: dict[str, Any]) -> None:
 
     - Device rules go: to enforce them takes root, and without mknod(2) a container has the devices that it was shown.
     - Devices are bound: the machine's own nodes, with the rights that the user has on them.
-    - With a namespace of the machine's, a new /proc, /sys or mqueue is refused: the machine's is bound, if there is one,
+    - With a namespace of the machine's, a new /proc, /sys or mqueue is refused: the machine's is bound if it is there,
       and /sys read-only.
     - A devpts whose terminals belong to a group that does not exist in here is refused: then they are root's.
 
