@@ -145,7 +145,7 @@ def test_a_plain_python_enters_by_itself(any_user):
     text = """
 import os, labrt
 before = os.getuid(), labrt.paths.default()
-print(labrt.run("box", "echo", "hello").stdout, end="")
+print(labrt.run("box", "sh", "-c", "echo hello").stdout, end="")
 print(before[0], os.getuid(), before[1] == labrt.paths.default(), labrt.paths.owner())
 """
     out, _ = any_user.python("import labrt.paths\n" + text)
