@@ -34,6 +34,7 @@ from typing import NamedTuple
 from labrt.image.whiteouts import OPAQUE_NAME, PREFIX
 from labrt.storage.copy import copy_attributes, copy_node
 
+NAMELESS = ".fuse_hidden"  # how libfuse calls a file that has lost its name while it is open; it is listed nowhere
 _TEMPORARY = ".wh..wh.new"  # what is being copied up: hidden from everybody, as all names with this prefix
 
 
@@ -88,7 +89,7 @@ class Union:
             with os.scandir(part.path) as found:
                 inodes = {entry.name: entry.inode() for entry in found}
             for name in inodes.keys() - seen.keys() - hidden:
-                if not name.startswith(PREFIX):
+                if not name.startswith((PREFIX, NAMELESS)):
                     seen[name] = inodes[name]
             hidden |= {name.removeprefix(PREFIX) for name in inodes if name.startswith(PREFIX)}
         return seen

@@ -273,8 +273,8 @@ def _serve(device: int, branches: Sequence[str]) -> None:
             return -errno.EINVAL if flags & ~1 else self.rename_fuse_2(old, new)
 
     operations = AufsOperations(Union(branches), mfusepy.fuse_get_context)
-    # use_ino: inode numbers are the branches' own. hard_remove: an open file may lose its name, we have a descriptor.
-    Fuse(operations, f"/dev/fd/{device}", foreground=True, nothreads=True, use_ino=True, hard_remove=True)
+    # use_ino: inode numbers are the branches' own.
+    Fuse(operations, f"/dev/fd/{device}", foreground=True, nothreads=True, use_ino=True)
 
 
 if __name__ == "__main__":
