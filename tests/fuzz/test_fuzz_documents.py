@@ -26,7 +26,6 @@ from labrt.registry.auth import Challenge
 from labrt.registry.transport import retry_after
 
 
-
 def words(text: str) -> list[str]:
     return text.split()
 
