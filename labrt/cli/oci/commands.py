@@ -116,6 +116,18 @@ def _terms(options: Values, values: Values, *, detached: bool) -> Terms:
     )
 
 
+def _end_by_exception() -> None:
+    """Let what would end us raise, so that what is half made is taken down."""
+    import signal
+
+    def end(number: int, _: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, end)
+
+
 def _rootless(word: str) -> bool:
     if word in ("true", "false"):
         return word == "true"
@@ -130,6 +142,7 @@ def _rootless(word: str) -> bool:
 def _create(options: Values, values: Values, words: list[str], log: Log) -> int:
     from labrt.runtime.oci import lifecycle
 
+    _end_by_exception()
     terms = _terms(options, values, detached=True)
     created = lifecycle.create(options["root"], words[0], values["bundle"], terms)
     for text in created.warnings:
@@ -140,25 +153,32 @@ def _create(options: Values, values: Values, words: list[str], log: Log) -> int:
 def _run(options: Values, values: Values, words: list[str], log: Log) -> int:
     from labrt.runtime.oci import foreground, lifecycle
 
+    _end_by_exception()
     root, id, detached = options["root"], words[0], values["detach"]
     if not detached and not values["no_subreaper"]:
         foreground.become_subreaper()
     created = lifecycle.create(root, id, values["bundle"], _terms(options, values, detached=detached))
     for text in created.warnings:
         log.warning(text)
-    try:
-        lifecycle.start(root, id)
-    except BaseException:
-        lifecycle.delete(root, id, force=True)
-        raise
-    if detached:
-        return 0
-    try:
-        return foreground.wait(created.init, created.master)
-    finally:
-        if not values["keep"]:
-            for text in lifecycle.delete(root, id, force=True):
-                log.warning(text)
+    with foreground.forwarded(created.init):
+        try:
+            lifecycle.start(root, id)
+        except BaseException:
+            lifecycle.delete(root, id, force=True)
+            raise
+        if detached:
+            return 0
+        code = foreground.wait(created.init, created.master)
+        _after_run(root, id, values["keep"], log)
+        return code
+
+
+def _after_run(root: str, id: str, keep: bool, log: Log) -> None:
+    from labrt.runtime.oci import lifecycle
+
+    if not keep:
+        for text in lifecycle.delete(root, id, force=True):
+            log.warning(text)
 
 
 def _exec(options: Values, values: Values, words: list[str], log: Log) -> int:
@@ -172,7 +192,10 @@ def _exec(options: Values, values: Values, words: list[str], log: Log) -> int:
         _terms(options, values, detached=detached),
         ignore_paused=values["ignore_paused"],
     )
-    return 0 if detached else foreground.wait(child, master)
+    if detached:
+        return 0
+    with foreground.forwarded(child):
+        return foreground.wait(child, master)
 
 
 def _wanted(root: str, values: Values, words: list[str]) -> Values:

@@ -12,6 +12,7 @@ See systemd.scope(5), org.freedesktop.systemd1(5), and https://systemd.io/CGROUP
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -43,21 +44,28 @@ def scope(
     v2 = (hierarchy or detect()).v2
     if not present() or v2 is None:
         raise NotSupported("there is no systemd here, or no cgroup v2", remedy="use cgroups.create without a scope")
-    unit = f"labrt-{name}.scope"
-    _call("StartTransientUnit", *start_transient_unit(pid, unit, slice))
-    path = _wait_for(pid, unit, timeout)
+    path = start(pid, f"labrt-{name}.scope", slice, timeout=timeout)
     leaf = f"{v2.directory(path)}/monitor"
     tree.make_parents(leaf)
     files.write(f"{leaf}/cgroup.procs", pid)
     return path
 
 
+def start(pid: int, unit: str, slice: str = SLICE, *, timeout: float = 20.0) -> str:
+    """Have a process moved into a new scope of any name; return the scope's path. Raises as `scope` does."""
+    _call("StartTransientUnit", *start_transient_unit(pid, unit, slice))
+    return _wait_for(pid, unit, timeout)
+
+
 def stop(name: str) -> None:
     """Have a scope's processes ended and the scope removed. Harmless if there is none."""
-    try:
-        _call("StopUnit", "ss", f"labrt-{name}.scope", "replace")
-    except NotFound:
-        return
+    stop_unit(f"labrt-{name}.scope")
+
+
+def stop_unit(unit: str) -> None:
+    """The same, for a scope of any name."""
+    with contextlib.suppress(NotFound):
+        _call("StopUnit", "ss", unit, "replace")
 
 
 def start_transient_unit(pid: int, unit: str, slice: str = SLICE) -> list[str]:

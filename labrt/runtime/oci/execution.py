@@ -79,8 +79,6 @@ def execute(
         raise InvalidConfig("process.args: there is nothing to run")
     terminal = bool(wanted.get("terminal"))
     lifecycle.check_terminal(terminal, terms.console_socket, terms.detached)
-    kept = terms.preserve_fds + lifecycle.pass_listen_fds(wanted)
-    lifecycle.check_preserved(kept)
     size = wanted.get("consoleSize")
     config = records.config(root, id)
     request = {
@@ -92,7 +90,7 @@ def execute(
         "state": lifecycle.hook_state(root, record, now),
         "user": "",
         "console_size": (size["height"], size["width"]) if size else None,
-        "kept": kept,
+        "kept": lifecycle.preserved(terms, wanted),
         "every_tree": True,
         "with_parent": False,
     }

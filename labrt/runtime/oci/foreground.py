@@ -1,6 +1,7 @@
 """Being the parent of a program ourselves: `run` and `exec` without --detach.
 
-    wait(child)                  its signals from us, its strays reaped; returns its exit code
+    with forwarded(child): …     it gets the signals that we get
+    wait(child)                  its strays reaped; returns its exit code
     wait(child, master)          the same, and its terminal is ours
 
 See wait(2), signal(7), prctl(2) (PR_SET_CHILD_SUBREAPER), termios(3).
@@ -30,14 +31,13 @@ def become_subreaper() -> None:
 
 def wait(child: process.Child, master: int | None = None) -> int:
     """Wait for a child; return its exit code, 128 and the signal's number if one ended it."""
-    with _forwarded(child):
-        if master is not None:
-            _relay(child, master)
-        return _reap(child.pid)
+    if master is not None:
+        _relay(child, master)
+    return _reap(child.pid)
 
 
 @contextlib.contextmanager
-def _forwarded(child: process.Child) -> Iterator[None]:
+def forwarded(child: process.Child) -> Iterator[None]:
     """Hand every signal on that is not about ourselves."""
     before = {}
     for number in signal.valid_signals() - _OURS:

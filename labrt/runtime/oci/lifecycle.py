@@ -61,6 +61,7 @@ def create(root: str, id: str, bundle: str, terms: Terms) -> Created:
 
     bundle = os.path.abspath(bundle)
     config = oci.load(bundle)
+    kept = preserved(terms, config.get("process") or {})
     check_terminal(bool((config.get("process") or {}).get("terminal")), terms.console_socket, terms.detached)
     directory = records.directory_of(root, id)
     os.makedirs(root, 0o700, exist_ok=True)
@@ -71,7 +72,7 @@ def create(root: str, id: str, bundle: str, terms: Terms) -> Created:
             raise Conflict(f"container with id {id!r} exists already", remedy="`labrt-oci delete` removes it") from None
         undo.callback(_forget, directory)
         records.replace(os.path.join(directory, "config.json"), json.dumps(config))
-        created = _create(root, id, bundle, config, terms, undo)
+        created = _create(root, id, bundle, config, terms._replace(preserve_fds=kept), undo)
         undo.pop_all()
     return created
 
@@ -82,37 +83,40 @@ def _create(
     from labrt.runtime.creation import Creation, root_of
     from labrt.runtime.oci import groups
 
+    group = groups.Group(config, id, rootless=terms.rootless, systemd=terms.systemd_cgroup)
     made = Record(
         id=id,
         bundle=bundle,
         rootfs=root_of(config, bundle),
         boot=procfs.boot_id(),
         creator=(os.getpid(), process.start_time() or 0),
-        cgroup=groups.path_of(config, id),
+        cgroup=group.path,
+        scope=group.scope,
         created=_now(),
         owner=_owner(),
         annotations=config.get("annotations") or {},
     )
     records.write(root, made)  # from here on `delete` knows what there may be, also if we are killed
-    cgroup = groups.make(made.cgroup, rootless=terms.rootless and not groups.limits(config))
-    if cgroup:
-        undo.callback(cgroup.remove)
+    undo.push(group)
+    group.__enter__()
+    if group.path != made.cgroup:
+        made = made._replace(cgroup=group.path, scope=group.scope)
+        records.write(root, made)
     listener = undo.enter_context(_listen(records.directory_of(root, id)))
-    kept = terms.preserve_fds + pass_listen_fds(config.get("process") or {})
-    check_preserved(kept)
     creation = Creation(
         config,
         bundle,
-        cgroup=cgroup,
+        cgroup=group.cgroup,
         stdio=None if (config.get("process") or {}).get("terminal") else (0, 1, 2),
         listener=listener,
-        kept=kept,
+        kept=terms.preserve_fds,
         pivot=terms.pivot,
         id=id,
         new_keyring=terms.new_keyring,
     )
     undo.callback(_abandon, creation)
     creation.clone()
+    group.go_home()
     creation.release()
     creation.hear_of_root()
     listener.close()  # init has its own, and that one's end says that the program runs
@@ -122,7 +126,7 @@ def _create(
         os.close(master)
         master = None
     pid = creation.init.pid
-    made = made._replace(pid=pid, starttime=process.start_time(pid) or 0, cgroup=cgroup.path if cgroup else "")
+    made = made._replace(pid=pid, starttime=process.start_time(pid) or 0)
     records.write(root, made)
     if terms.pid_file:
         write_pid_file(terms.pid_file, pid)
@@ -137,22 +141,24 @@ def _abandon(creation: Creation) -> None:
         creation.run_hooks("poststop", STOPPED)
 
 
-def pass_listen_fds(process: dict[str, Any]) -> int:
-    """Hand systemd's sockets on, as sd_listen_fds(3) looks for them; return how many there are."""
-    number = os.environ.get("LISTEN_FDS", "")
-    if not number.isdecimal():
-        return 0
-    process["env"] = [*(process.get("env") or ()), f"LISTEN_FDS={number}", "LISTEN_PID=1"]
-    return int(number)
+def preserved(terms: Terms, process: dict[str, Any]) -> int:
+    """Return how many descriptors after 0, 1, 2 are handed on; systemd's sockets are, as sd_listen_fds(3) finds them.
 
-
-def check_preserved(number: int) -> None:
-    """Refuse to hand on descriptors that are not open: something of ours would get their numbers."""
+    Refuses those that are not open: something of ours would get their numbers.
+    """
+    sockets = os.environ.get("LISTEN_FDS", "")
+    number = terms.preserve_fds
+    if sockets.isdecimal():
+        process["env"] = [*(process.get("env") or ()), f"LISTEN_FDS={sockets}", "LISTEN_PID=1"]
+        number += int(sockets)
     for fd in range(3, 3 + number):
         try:
-            os.fstat(fd)
+            ours = not os.get_inheritable(fd)  # what we were given is, what we have opened is not
         except OSError:
-            raise InvalidInput(f"--preserve-fds: descriptor {fd} is not open") from None
+            ours = True
+        if ours:
+            raise InvalidInput(f"--preserve-fds: descriptor {fd} is not open")
+    return number
 
 
 def check_terminal(terminal: bool, console_socket: str, detached: bool) -> None:
@@ -320,12 +326,9 @@ def delete(root: str, id: str, *, force: bool = False) -> list[str]:
         _end(record, pidfd)
     cgroup = cgroup_of(record)
     if cgroup:
-        cgroup.remove()
-    if record.scope:
-        from labrt.linux.cgroups import systemd
+        from labrt.runtime.oci import groups
 
-        with contextlib.suppress(LabrtError):
-            systemd.stop_unit(record.scope)
+        groups.remove(cgroup, record.scope)
     config, state = {}, {}
     with contextlib.suppress(ContainerNotFound):  # its `create` was killed before it had read it
         config = records.config(root, id)
