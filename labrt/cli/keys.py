@@ -17,7 +17,8 @@ def _key(name: str) -> bytes:
     if len(name) == 1 and name.isascii():
         return name.encode()
     letter = name[5:]
-    if name.lower().startswith("ctrl-") and len(letter) == 1 and letter.isascii() and (letter.isalpha() or letter in _MORE):
+    known = len(letter) == 1 and letter.isascii() and (letter.isalpha() or letter in _MORE)
+    if name.lower().startswith("ctrl-") and known:
         return bytes([ord(letter.upper()) & 0x1F])
     remedy = f"single letters, or ctrl- and a letter or one of {_MORE}, with commas between"
     raise InvalidInput(f"--detach-keys: {name!r} is no key", remedy=remedy)

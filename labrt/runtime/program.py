@@ -328,9 +328,10 @@ def find_user(text: str) -> User:
     uid = int(entry[2]) if entry else int(who or 0)
     gid, home, name = (int(entry[3]), entry[5] or "/", entry[0]) if entry else (0, "/", "")
     if group:
-        return User(uid, _group(group), more, home)
+        return User(uid, _group(group), (_group(group), *more), home)
     theirs = (int(row[2]) for row in _table("/etc/group", 4) if name and name in row[3].split(","))
-    return User(uid, gid, tuple(dict.fromkeys([*theirs, *more])), home)
+    # Its own group among them: a set-group-ID program could else leave that, and with it what the group may not do.
+    return User(uid, gid, tuple(dict.fromkeys([gid, *theirs, *more])), home)
 
 
 def _group(text: str) -> int:

@@ -16,12 +16,16 @@ from pathlib import Path
 import pytest
 
 import labrt
-from labrt.engine import archives, commit, views
+from labrt import paths
+from labrt.engine import archives, commit, packing, push, views
 from labrt.engine.containers import Container, Containers
 from labrt.engine.images import Images
 from labrt.engine.options import Options
-from labrt.errors import Conflict, ImageNotFound, InvalidInput, UnsafeLayer
+from labrt.errors import Conflict, ImageNotFound, InvalidInput, InvalidManifest, UnsafeLayer
+from labrt.image.descriptor import OCI_LAYER_GZIP
 from labrt.image.digest import Digest
+from labrt.image.layout import Layout
+from labrt.registry.server import RegistryServer
 from labrt.storage import driver as drivers
 
 SCRIPT = r"""
@@ -200,6 +204,59 @@ def test_a_container_that_runs_is_looked_at_without_harm(house):
     assert container.exec("sh", "-c", "echo 2 > /two; rm /one; ls /").stdout.split().count("two") == 1
     assert [str(change) for change in commit.changes(container)] == ["A /two"]
     container.remove(force=True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("pause", [True, False])
+def test_a_container_that_runs_is_frozen_while_it_is_read(house, pause, monkeypatch):
+    container = Containers().create(Options("busybox", ("sleep", "60")))
+    container.start()
+    seen = []
+    look = views.look
+    monkeypatch.setattr(views, "look", lambda *args, **how: (seen.append(container.status), look(*args, **how))[1])
+    commit.commit(container, "frozen:1", pause=pause)
+    assert seen == ["paused" if pause else "running"]
+    assert container.status == "running"
+    with pytest.raises(InvalidInput):
+        commit.commit(container, "frozen:2", change=["FROM scratch"])
+    container.pause()
+    commit.commit(container, "frozen:3")
+    assert container.status == "paused"  # as it was
+    container.remove(force=True)
+
+
+@pytest.mark.root
+def test_a_commit_is_sent_compressed(house, tmp_path):
+    """As docker sends it; and what comes back is the same image, under the digest that it has here by then."""
+    container = changed("seq 100000 > /numbers")
+    with RegistryServer(Layout(tmp_path / "served"), push=True) as server:
+        name = f"{server.host}/mine:1"
+        made = commit.commit(container, name)
+        told: list[object] = []
+        sent = push.push(name, on_event=told.append)
+        assert [event for event in told if isinstance(event, packing.Packed)]
+        image = Images().layout.image(name)
+        assert image.id == made.id and image.manifest.digest == sent.digest != made.manifest.digest
+        assert image.manifest.layers[-1].media_type == OCI_LAYER_GZIP
+        assert image.manifest.layers[-1].size < made.manifest.layers[-1].size / 2
+        assert push.push(name).digest == sent.digest  # nothing is packed twice
+        other = paths.Paths(str(tmp_path / "lib"), str(tmp_path / "run"))
+        assert Images(other).pull(name).id == made.id
+    Images().layout.collect()
+    assert labrt.run(name, "tail", "-n1", "/numbers").stdout == "100000\n"
+
+
+def test_an_archive_of_before_docker_1_10_is_refused_by_name(labrt_root, tmp_path):
+    """Images were named by random numbers then, and nothing in them can be checked."""
+    with tarfile.open(tmp_path / "old.tar", "w") as tar:
+        for name, content in {"repositories": b'{"busybox":{"latest":"ab12"}}', "ab12/VERSION": b"1.0",
+                              "ab12/json": b'{"id":"ab12"}', "ab12/layer.tar": bytes(1024)}.items():  # fmt: skip
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(InvalidManifest, match=r"docker before 1\.10.*save it again"):
+        loaded(tmp_path / "old.tar")
+    assert Images().layout.blobs() == []
 
 
 def test_without_its_image_there_is_no_commit(house):

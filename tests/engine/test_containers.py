@@ -54,7 +54,7 @@ def test_options_take_effect(house, tmp_path):
 
 
 def test_a_user_by_name(house):
-    assert run("id", user="nobody").stdout == "uid=65534(nobody) gid=65534(nogroup)\n"
+    assert run("id", user="nobody").stdout == "uid=65534(nobody) gid=65534(nogroup) groups=65534(nogroup)\n"
 
 
 def test_a_writable_volume_is_written_to(house, tmp_path):

@@ -125,14 +125,14 @@ class TestPower:
 
     def test_groups(self, house):
         said = sh("id", user="nobody", group_add=["tty", "4711"])
-        assert said == "uid=65534(nobody) gid=65534(nogroup) groups=5(tty),4711\n"
-        assert "groups=4711\n" in sh("id", user="1000:50", group_add=["4711"])
+        assert said == "uid=65534(nobody) gid=65534(nogroup) groups=5(tty),4711,65534(nogroup)\n"
+        assert "groups=50,4711\n" in sh("id", user="1000:50", group_add=["4711"])
         with pytest.raises(ContainerError, match="no group 'nosuch'"):
             sh("id", group_add=["nosuch"])
         with container(user="nobody", group_add=["tty"]) as made:
             made.start()
-            assert "groups=5(tty)" in made.exec("id").stdout
-            assert "uid=0(root) gid=0(root) groups=5(tty)" in made.exec("id", user="root").stdout
+            assert "groups=5(tty),65534" in made.exec("id").stdout
+            assert "uid=0(root) gid=0(root) groups=0(root),5(tty)" in made.exec("id", user="root").stdout
 
 
 class TestNamespaces:
@@ -410,7 +410,8 @@ def test_what_is_only_remembered(house, tmp_path):
     (tmp_path / "env").write_text("A=1\n\n  B=two words \nHOME\n")
     with container(
         label=["key=given", "bare"], label_file=[str(tmp_path / "labels")],
-        env_file=[str(tmp_path / "env")], env=["A=9"], expose=["80", "8000-8001/udp"], restart="on-failure:3", log_opt=["max-size=1m", "max-file=2"],
+        env_file=[str(tmp_path / "env")], env=["A=9"], expose=["80", "8000-8001/udp"],
+        restart="on-failure:3", log_opt=["max-size=1m", "max-file=2"],
         health_cmd="true", health_interval="1m30s", health_start_period="500ms", health_retries=2, stop_signal="USR1",
         stop_timeout=3, annotation=["who=me"],
     ) as made:  # fmt: skip

@@ -57,7 +57,7 @@ def test_owners_are_subordinate_ids(user):
     found = layer_file(user, "owned").stat()
     assert (found.st_uid, found.st_gid) == (FIRST + 11, FIRST + 33)
     out = user.labrt("run", "--rm", "-u", "alice", "box", "sh", "-c", "id; touch /tmp/a; stat -c %u:%g /tmp/a")
-    assert out == "uid=1000(alice) gid=1000(alice) groups=50(staff)\n1000:1000\n"
+    assert out == "uid=1000(alice) gid=1000(alice) groups=50(staff),1000(alice)\n1000:1000\n"
 
 
 def test_without_subordinate_ids_all_is_roots(lone_user):
