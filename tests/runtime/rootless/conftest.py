@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,10 @@ class User:
             out, err = process.communicate(timeout=120)
         assert process.returncode == code, (command, process.returncode, out, err)
         return out, err
+
+    def typed(self, *words: str) -> str:
+        """Write a labrt command as a shell takes it."""
+        return shlex.join(["env", f"PYTHONPATH={IMPORTS}", sys.executable, "-m", "labrt", *words])
 
     def begin_labrt(self, *words: str) -> subprocess.Popen[str]:
         """Start a labrt command."""

@@ -118,3 +118,21 @@ def test_help_and_the_doctor_make_no_namespaces(any_user):
     line = next(line for line in report.splitlines() if "subordinate ids" in line)
     assert ("65536 uids, 65536 gids" in line) == any_user.subordinates
     assert ("usermod --add-subuids 100000-165535" in report) != any_user.subordinates
+
+
+def test_devices_and_namespaces_of_the_machine(user):
+    run = ("run", "--rm")
+    assert user.labrt(*run, "--device", "/dev/zero:/dev/nil", "box", "stat", "-c", "%t:%T", "/dev/nil") == "1:5\n"
+    assert user.labrt(*run, "--pid", "host", "box", "cat", f"/proc/{os.getpid()}/comm") == Path(
+        "/proc/self/comm"
+    ).read_text()
+    user.labrt(*run, "--ipc", "host", "box", "true")
+    said = user.labrt(*run, "--cgroup-parent", "/elsewhere", "box", "true", code=125)
+    assert "cgroup cannot be /elsewhere" in said
+
+
+def test_a_hard_limit_stays_below_the_users_own(user):
+    """To raise one takes the machine's root, not one of a user namespace."""
+    command = user.typed("run", "--rm", "--ulimit", "nofile=1000:1100000", "box", "sh", "-c", "ulimit -Hn")
+    out, err = user.do("sh", "-c", f"ulimit -n 2000; exec {command}")
+    assert out == "2000\n" and "RLIMIT_NOFILE is 2000, not 1100000" in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -199,3 +200,19 @@ print(open("/proc/self/uid_map").read().split(), said[0].message)
 """
     out, _ = user.python(text)
     assert out.startswith("['0', '54321', '1'] without subordinate ids, for ") and "newuidmap" in out
+
+
+def test_where_no_user_namespace_is_to_be_had(user):
+    """The kernel gives none to those in a chroot(2), which could get out with its help: user_namespaces(7)."""
+    user.labrt("reset", "--force")
+    assert not user.wait_for_silence()
+    place = user.home.parent / "root"
+    place.mkdir()
+    script = 'mount --rbind / "$0" && exec chroot --userspec=54321:54321 --groups=54321 "$0" "$@"'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(place)]
+    done = subprocess.run(
+        [*command, sys.executable, "-m", "labrt", "images"], capture_output=True, text=True, cwd="/",
+        env=user.environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )  # fmt: skip
+    assert done.returncode == 1 and "no user namespace can be made: Operation not permitted" in done.stderr
+    assert not user.processes()
