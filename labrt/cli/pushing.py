@@ -14,9 +14,12 @@ class Pushing(Transfer):
 
     def __call__(self, event: object) -> None:
         """Hear one event."""
+        from labrt.engine.packing import Packed
         from labrt.registry import events
 
-        if isinstance(event, events.Pushing):
+        if isinstance(event, Packed):
+            self._layer(event.layer, f"Compressed, {event.size} bytes")
+        elif isinstance(event, events.Pushing):
             self._print(f"The push refers to repository [{event.reference.name}]")
             self._draw_bars()
         elif isinstance(event, events.AlreadyThere):

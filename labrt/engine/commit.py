@@ -3,9 +3,9 @@
     changes(container)                        [Change("C", "etc"), Change("A", "etc/motd"), …]
     commit(container, "mine:1")               an image: that of the container, and one more layer
 
-A layer holds what the container wrote, its mount points and the like left out. A container that runs is not stopped for
-that: what it writes in the same moment may be in the layer, or not. Specification: OCI image-spec, layer.md.
-Notebook 12.
+A layer holds what the container wrote, its mount points and the like left out. A container that runs is frozen while
+its files are read, as docker does it: or a database would be in the layer with half of a change. Specification: OCI
+image-spec, layer.md. Notebook 12.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from labrt.engine import archives, views
 from labrt.engine import changes as instructions
 from labrt.engine.images import Images
-from labrt.errors import ImageNotFound
+from labrt.errors import Conflict, ImageNotFound, NotSupported
 from labrt.image import diff, pack
+from labrt.image.config import ImageConfig
 from labrt.image.diff import Change
 from labrt.image.digest import Digest
 from labrt.image.image import Image
+from labrt.image.manifest import Manifest, parse
+from labrt.image.reference import Reference
 
 if TYPE_CHECKING:
     from labrt.engine.containers import Container
@@ -37,12 +40,14 @@ def changes(container: Container) -> list[Change]:
 
 def commit(
     container: Container, reference: str | None = None, *, author: str = "", message: str = "",
-    change: Sequence[str] = (),
+    change: Sequence[str] = (), pause: bool = True,
 ) -> Image:  # fmt: skip
     """Make an image of a container: its image's layers and one with its changes.
 
-    `change` are Dockerfile instructions for the image's config. Without a `reference` the image is called
-    localhost/committed:<the first digits of the container's id>. Raises ImageNotFound when its own image is gone.
+    `change` are Dockerfile instructions for the image's config. `pause`: freeze it meanwhile, if it runs and there is a
+    freezer; else what it writes in the same moment may be in the layer, or half of it. Without a `reference` the image
+    is called localhost/committed:<the first digits of the container's id>. Raises ImageNotFound when its own image is
+    gone; one that has only lost its name is found by its id.
     """
     images = Images(container.where)
     with images.layout.lease():
@@ -50,7 +55,7 @@ def commit(
         run = instructions.apply(_run(base), change)
         path = os.path.join(images.layout.ingest, f"commit-{os.getpid()}-{os.urandom(4).hex()}")
         try:
-            with open(path, "xb") as stream:
+            with open(path, "xb") as stream, _still(container) if pause else contextlib.nullcontext():
                 views.look(container, _Layer(stream.fileno()), image=True)
             digest = _digest(path)
             layer, diff_id = archives.store_file(images, path, digest, digest)
@@ -64,11 +69,35 @@ def commit(
         )
 
 
+@contextlib.contextmanager
+def _still(container: Container) -> Iterator[None]:
+    """Keep a container that runs from running. Who is paused stays so; who is killed in here leaves it paused."""
+    frozen = False
+    if container.status == "running":
+        # NotSupported: no freezer. Conflict: it has just ended, or somebody else has paused it.
+        with contextlib.suppress(NotSupported, Conflict):
+            container.pause()
+            frozen = True
+    try:
+        yield
+    finally:
+        if frozen:
+            with contextlib.suppress(Conflict):  # somebody else has let it go on, or killed it
+                container.unpause()
+
+
 def _base(images: Images, container: Container) -> Image:
-    record = container.record()
+    """Find the image that a container was made from: among those with a name, then by its id among all manifests."""
     for image in images.all():
         if image.id == container.image_id:
             return image
+    for digest in images.layout.manifests_of([container.image_id]):
+        manifest = parse(images.layout.read(digest))
+        if isinstance(manifest, Manifest) and all(images.layout.has(layer.digest) for layer in manifest.layers):
+            config = ImageConfig.parse(images.layout.read(container.image_id))
+            nameless = Reference("localhost", "nameless", container.image_id.short)
+            return Image(nameless, manifest.descriptor(config.platform), manifest, config)
+    record = container.record()
     raise ImageNotFound(
         f"the image of container {container.name} is gone", remedy=f"pull {record['image']} again, or use labrt export"
     )

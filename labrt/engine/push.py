@@ -3,7 +3,8 @@
     tag("busybox", "localhost:5000/team/tools:1")     one more name for what is here; nothing is copied
     push("localhost:5000/team/tools:1")               to the registry that the name begins with
 
-What is sent are the bytes of the store, layer by layer as they came or were built: digests stay what they were.
+What is sent are the bytes of the store, layer by layer as they came: digests stay what they were. Only layers that lie
+here uncompressed, such as those of a commit, are packed first (packing.py), as docker does it.
 """
 
 from __future__ import annotations
@@ -53,10 +54,13 @@ def push(
     Raises ImageNotFound, Unauthorized, Unreachable, RegistryError.
     """
     from labrt.engine.images import Images
+    from labrt.engine.packing import pack
     from labrt.registry.client import Client
 
-    with Client() as client:
-        return client.push(name, Images(where).layout, platform=platform, on_event=on_event)
+    images = Images(where)
+    with images.layout.lease(), Client() as client:
+        pack(images, Reference.parse(name), on_event=on_event)
+        return client.push(name, images.layout, platform=platform, on_event=on_event)
 
 
 def tags_here(name: str, *, where: paths.Paths | None = None) -> list[str]:

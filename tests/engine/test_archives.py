@@ -262,8 +262,19 @@ def test_an_archive_of_before_docker_1_10_is_refused_by_name(labrt_root, tmp_pat
 def test_without_its_image_there_is_no_commit(house):
     container = changed("echo hi > /etc/motd")
     Images().remove("busybox", force=True)
+    Images().layout.collect()  # nobody says that the container needs them
     with pytest.raises(ImageNotFound, match="is gone"):
         commit.commit(container)
+
+
+@pytest.mark.root
+def test_an_image_that_has_lost_its_name_is_committed_on_by_its_id(house):
+    container = changed("echo hi > /etc/motd")
+    base = Images().find("busybox")
+    Images().remove("busybox", force=True)
+    made = commit.commit(container, "again:1")
+    assert made.manifest.layers[:-1] == base.manifest.layers and made.config.diff_ids[:-1] == base.config.diff_ids
+    assert labrt.run("again:1", "cat", "/etc/motd").stdout == "hi\n"
 
 
 # Export and import ---------------------------------------------------------------------------------------------------
