@@ -1,0 +1,101 @@
+"""exec: one more program, as conmon and the shims ask for it, and as people do."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def running(oci) -> str:
+    def change(config):
+        config["process"]["env"] += ["A=from config", "B=kept"]
+        config["process"]["capabilities"] = {kind: ["CAP_KILL"] for kind in ("bounding", "effective", "permitted")}
+
+    id = oci.create("sleep", "1000", change=change)
+    oci("start", id)
+    return id
+
+
+def test_in_the_foreground(oci, running):
+    done = oci("exec", running, "sh", "-c", "cat; echo err >&2; exit 5", code=5, input="typed\n")
+    assert (done.stdout, done.stderr) == ("typed\n", "err\n")
+    assert oci("exec", running, "cat", "/proc/1/cmdline").stdout == "sleep\x001000\0"
+
+
+def test_who_where_and_with_what(oci, running):
+    probe = "id -u; id -g; id -G; pwd; echo $A $B; grep -e CapEff -e NoNewPrivs /proc/self/status"
+    out = oci("exec", running, "sh", "-c", probe).stdout
+    assert out == "0\n0\n0\n/\nfrom config kept\nCapEff:\t0000000000000020\nNoNewPrivs:\t0\n"
+    how = ("--user", "1000:50", "-g", "7", "-g", "8", "--cwd", "/tmp", "-e", "A=new", "--no-new-privs")
+    out = oci("exec", *how, running, "sh", "-c", probe).stdout
+    assert out == "1000\n50\n50 7 8\n/tmp\nnew kept\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n"
+    out = oci("exec", "--cap", "CAP_CHOWN", running, "grep", "CapEff", "/proc/self/status").stdout
+    assert out == "CapEff:\t0000000000000021\n"
+
+
+def test_a_process_file_is_all_that_counts(oci, running, tmp_path):
+    wanted = {"args": ["sh", "-c", "echo $A; pwd; id -u"], "env": ["PATH=/bin", "A=file"], "cwd": "/etc",
+              "user": {"uid": 5, "gid": 5}}  # fmt: skip
+    (tmp_path / "process.json").write_text(json.dumps(wanted))
+    assert oci("exec", "--process", str(tmp_path / "process.json"), running).stdout == "file\n/etc\n5\n"
+    (tmp_path / "process.json").write_text("{")
+    assert oci("exec", "--process", str(tmp_path / "process.json"), running, code=255).stderr
+
+
+def test_detached_it_is_left_to_its_subreaper(oci, running, tmp_path):
+    oci("exec", "--detach", "--pid-file", str(tmp_path / "pid"), running, "sleep", "1000",
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    pid = int((tmp_path / "pid").read_text())
+    assert f"PPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
+    assert json.loads(oci("ps", "-f", "json", running).stdout) == sorted([pid, oci.state(running)["pid"]])
+    os.kill(pid, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
+def test_detached_with_a_terminal(oci, running, tmp_path):
+    path = tmp_path / "console.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        oci("exec", "-d", "-t", "--console-socket", str(path), "--pid-file", str(tmp_path / "pid"), running, "tty",
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        connection, _ = listener.accept()
+        with connection:
+            _, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
+    master = array.array("i", ancillary[0][2])[0]
+    assert os.read(master, 4096) == b"/dev/pts/0\r\n"
+    os.close(master)
+    assert os.waitpid(int((tmp_path / "pid").read_text()), 0)[1] == 0
+
+
+def test_a_terminal_of_its_own_shows_on_ours(oci, running):
+    assert oci("exec", "-t", running, "sh", "-c", "tty; exit 3", code=3).stdout == "/dev/pts/0\n"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("no-such-command",), "executable file not found in $PATH"),
+    (("/etc/passwd",), "Permission denied"),
+    ((), "wants a command"),
+])  # fmt: skip
+def test_what_cannot_be_run(oci, running, words, said):
+    assert said in oci("exec", running, *words, code=255).stderr
+
+
+def test_not_where_nothing_runs(oci, running):
+    oci("pause", running)
+    assert "paused" in oci("exec", running, "true", code=255).stderr
+    oci("resume", running)
+    oci("kill", running, "KILL")
+    oci.wait(running)
+    assert "stopped" in oci("exec", running, "true", code=255).stderr
+    assert "does not exist" in oci("exec", "nobody", "true", code=255).stderr
