@@ -70,9 +70,9 @@ class Containers:
             wanted, inherited = others.resolve(wanted, self)
         config = options.to_config(wanted, image.config, id, directory, inherited=inherited)
         if paths.owner():
-            from labrt.runtime import rootless
+            from labrt.runtime import unprivileged
 
-            rootless.adapt(config)
+            unprivileged.adapt(config)
         record = {
             "name": wanted.name, "image": wanted.image, "image_id": str(image.id), "created": time.time(),
             "command": image.config.command(wanted.command, wanted.entrypoint_words),

@@ -63,9 +63,9 @@ def bring_in(request: dict[str, Any], pidfd: int, stdio: tuple[int, ...]) -> tup
     if request["cgroup"]:
         cgroup = cgroups.load(request["cgroup"], parent="/", every_tree=request.get("every_tree", False))
     if cgroup and paths.owner():
-        from labrt.runtime import rootless
+        from labrt.runtime import unprivileged
 
-        rootless.approach(f"exec-{os.getpid()}")
+        unprivileged.approach(f"exec-{os.getpid()}")
     into = cgroup.open_fd() if cgroup else None
     scout, _ = syscalls.clone3(0, exit_signal=signal.SIGCHLD, cgroup=into)
     if into is not None:
@@ -114,9 +114,9 @@ def _verdict(from_program: socket.socket, request: dict[str, Any], child: proces
     """Hear how it went; on the way hand a seccomp listener over to its agent."""
     from labrt.runtime import listener
 
-    state = {"ociVersion": "1.1.0", "status": "running", "pid": child.pid, **request.get("state", {})}
+    state = request.get("state") or {"ociVersion": "1.1.0", "status": "running", "pid": request["pid"]}
     try:
-        return listener.verdict(from_program, request["seccomp"], lambda: state)
+        return listener.verdict(from_program, request["seccomp"], lambda: state, pid=child.pid)
     except BaseException:
         child.kill()
         child.wait()

@@ -152,9 +152,9 @@ class Monitor:
     def _make_cgroup(self, path: str) -> None:
         """Make its cgroup, at `path` or where systemd lets us; in its state before it is there."""
         if path and paths.owner() and not self.state.cgroup:
-            from labrt.runtime import rootless
+            from labrt.runtime import unprivileged
 
-            self.cgroup = rootless.cgroup(self.state.id, path, self.config["linux"].get("resources") or {})
+            self.cgroup = unprivileged.cgroup(self.state.id, path, self.config["linux"].get("resources") or {})
             self._save(cgroup=self.cgroup.path if self.cgroup else "")
             return
         if self.state.cgroup:
