@@ -55,6 +55,16 @@ def container_to_json(container: Container) -> dict[str, Any]:
     }
 
 
+# Docker's HostConfig of a container for which nothing was asked: an option that was given is in its record.
+_UNASKED: dict[str, Any] = {
+    "Binds": None, "CapAdd": None, "CapDrop": None, "CgroupParent": "", "DeviceCgroupRules": None, "Devices": [],
+    "Dns": [], "DnsOptions": [], "DnsSearch": [], "ExtraHosts": [], "GroupAdd": None, "MemorySwappiness": None,
+    "OomKillDisable": False, "OomScoreAdj": 0, "SecurityOpt": None, "Ulimits": [], "VolumesFrom": None,
+    "BlkioWeightDevice": [], "BlkioDeviceReadBps": [], "BlkioDeviceWriteBps": [], "BlkioDeviceReadIOps": [],
+    "BlkioDeviceWriteIOps": [],
+}  # fmt: skip
+
+
 def _host_config(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
     """What was asked for; and what `labrt update` may have changed since, from config.json."""
     resources = config["linux"].get("resources") or {}
@@ -62,6 +72,7 @@ def _host_config(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, 
     by_quota = bool(recorded.get("CpuQuota") or recorded.get("CpuPeriod"))
     period, quota = cpu.get("period", 0), cpu.get("quota", 0)
     return {
+        **_UNASKED,
         **recorded,
         "Memory": memory.get("limit", 0),
         "MemorySwap": memory.get("swap", 0),

@@ -6,10 +6,11 @@
 
     model        every option, with what the kernel makes of it
     build        the config.json
-    resources    memory, CPU time, processes, I/O; ulimits, sysctls     namespaces   --ipc, --pid, --uts, --cgroupns
-    security     capabilities, seccomp, --privileged                    devices      --device
+    resources    memory, CPU time, number of processes, cgroup          security     capabilities, seccomp, --privileged
+    disks        rates and weights                                      namespaces   --ipc, --pid, --uts, --cgroupns
+    processes    ulimits, sysctls                                       devices      --device
     mounts       -v, --mount, --tmpfs, --volumes-from                   init         --init
-    etc          hostname, hosts, resolv.conf                           records      labels, health, restart, logs
+    etc          hosts, resolv.conf                                     records      labels, health, restart, logs
 
 Each of them but the first two is imported when one of its options is given. The table of notebook 16, from flag to
 JSON, is this directory.

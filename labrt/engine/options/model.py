@@ -100,7 +100,7 @@ class Options:
     domainname: str | None = None  # setdomainname(2)
     init: bool = False  # PID 1 is a small program that reaps orphans and hands signals on: init.py
 
-    # Limits (resources.py)
+    # Limits (resources.py, disks.py, processes.py)
     memory_reservation: Size = None  # memory.low: what is under it is reclaimed last
     memory_swappiness: int | None = None  # 0 to 100, v1 only: how readily its memory goes to swap
     oom_kill_disable: bool = False  # v1 only: who is over the limit waits, and is not killed
@@ -165,11 +165,14 @@ SUBJECTS: Mapping[str, Words] = {
     "mounts": ("volumes", "mount", "tmpfs", "volumes_from", "shm_size"),
     "devices": ("privileged", "device", "device_cgroup_rule"),
     "resources": (
-        "memory", "memory_swap", "memory_reservation", "memory_swappiness", "oom_kill_disable", "oom_score_adj",
-        "cpus", "cpu_shares", "cpu_period", "cpu_quota", "cpuset_cpus", "cpuset_mems", "pids_limit", "blkio_weight",
-        "blkio_weight_device", "device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops",
-        "cgroup_parent", "ulimit", "sysctl",
+        "memory", "memory_swap", "memory_reservation", "memory_swappiness", "oom_kill_disable", "cpus", "cpu_shares",
+        "cpu_period", "cpu_quota", "cpuset_cpus", "cpuset_mems", "pids_limit", "cgroup_parent",
     ),
+    "disks": (
+        "blkio_weight", "blkio_weight_device", "device_read_bps", "device_write_bps", "device_read_iops",
+        "device_write_iops",
+    ),
+    "processes": ("ulimit", "sysctl", "oom_score_adj"),
     "etc": ("add_host", "dns", "dns_search", "dns_option", "domainname"),
     "records": (
         "env_file", "label", "label_file", "annotation", "expose", "stop_signal", "stop_timeout", "restart",

@@ -81,11 +81,29 @@ def wanted(options: Options, image: ImageConfig, inherited: Sequence[Mount]) -> 
     for mount in given[: len(options.volumes)]:
         if mount.source.startswith("/") and not os.path.lexists(mount.source):
             os.makedirs(mount.source, 0o755)
+    for mount in given:
+        _check_propagation(mount)
     taken = {os.path.normpath(mount.destination) for mount in given}
     given += [mount for mount in inherited if os.path.normpath(mount.destination) not in taken]
     taken |= {os.path.normpath(mount.destination) for mount in given}
     given += image_volumes(image, taken)
     return sorted(given, key=lambda mount: os.path.normpath(mount.destination).count("/"))
+
+
+def _check_propagation(mount: Mount) -> None:
+    """Raise InvalidInput where nothing could propagate: the source's own mount must have a peer group to be in."""
+    word = next((word for word in mount.options if word.removeprefix("r") in ("shared", "slave")), None)
+    if word is None:
+        return
+    from labrt.linux import procfs
+
+    path = f"{os.path.realpath(mount.source)}/"
+    above = [one for one in procfs.mountinfo() if path.startswith(f"{one.mount_point.rstrip('/')}/")]
+    nearest = max(reversed(above), key=lambda one: len(one.mount_point))  # of two on one place the later is seen
+    if nearest.shared is None and (word.endswith("shared") or nearest.master is None):
+        remedy = f"`mount --make-rshared {nearest.mount_point}`, or leave out {word}"
+        what = f"{mount.source} lies on the mount {nearest.mount_point}, which is {nearest.propagation}"
+        raise InvalidInput(f"{word} on {mount.destination}: {what}", remedy=remedy)
 
 
 def make_way(config: dict[str, Any], wanted: Iterable[Mount]) -> None:

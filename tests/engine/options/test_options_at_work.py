@@ -256,9 +256,12 @@ class TestFiles:
         assert places.count("/dev/shm") == 1 and "/dev/pts" in places
 
     def test_propagation(self, house, tmp_path):
-        """With rslave what the host mounts later shows inside; privately it does not."""
+        """With rslave what the host mounts later shows inside, with rshared also the other way round."""
         subprocess.run(["mount", "-t", "tmpfs", "x", tmp_path], check=True)
         try:
+            subprocess.run(["mount", "--make-private", tmp_path], check=True)
+            with pytest.raises(InvalidInput, match=f"rslave on /d: {tmp_path} lies on .* which is private"):
+                sh("true", volumes=[f"{tmp_path}:/d:rslave"])
             subprocess.run(["mount", "--make-rshared", tmp_path], check=True)
             (tmp_path / "late").mkdir()
             with container(volumes=[f"{tmp_path}:/follows:rslave", f"{tmp_path}:/alone"]) as made:
@@ -266,6 +269,11 @@ class TestFiles:
                 subprocess.run(["mount", "-t", "tmpfs", "late", tmp_path / "late"], check=True)
                 seen = made.exec("grep", "^late ", "/proc/mounts").stdout
             assert "/follows/late" in seen and "/alone" not in seen
+            (tmp_path / "theirs").mkdir()
+            script = "mount -t tmpfs theirs /d/theirs"
+            for word, shows in (("rslave", False), ("rshared", True)):
+                sh(script, volumes=[f"{tmp_path}:/d:{word}"], cap_add=["SYS_ADMIN"])
+                assert os.path.ismount(tmp_path / "theirs") == shows
         finally:
             subprocess.run(["umount", "-R", tmp_path], check=True)
 
