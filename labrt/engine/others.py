@@ -6,7 +6,6 @@ that it starts: see runtime/joins.py.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from labrt.engine.options.model import Options
@@ -32,7 +31,7 @@ def resolve(wanted: Options, containers: Containers) -> tuple[Options, list[Moun
             if field == "ipc":
                 _check_shareable(found)
             ids[field] = f"container:{found.id}"
-    return dataclasses.replace(wanted, **ids), _inherited(wanted, containers)
+    return wanted.replace(**ids), _inherited(wanted, containers)
 
 
 def _get(containers: Containers, name: str, option: str) -> Container:

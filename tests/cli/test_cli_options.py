@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import signal
 
 import pytest
@@ -11,12 +10,13 @@ from labrt.cli import keys
 from labrt.cli.commands import create, run
 from labrt.engine.containers import Containers
 from labrt.engine.options import Options
+from labrt.engine.options.model import FIELDS
 from labrt.errors import InvalidInput
 
 
 def test_every_option_of_python_is_one_of_the_command_line():
     ours = {"attach", "cidfile", "quiet", "words"}
-    fields = {field.name for field in dataclasses.fields(Options)} - {"command", "console_size"}
+    fields = set(FIELDS) - {"command", "console_size"}
     typed = {parameter.name for parameter in create.command.params}
     assert typed - ours == fields
     only_run = {parameter.name for parameter in run.command.params} - typed
@@ -26,9 +26,8 @@ def test_every_option_of_python_is_one_of_the_command_line():
 def test_no_option_given_is_as_python_has_it():
     """A default of the command line that differs would be another container, and an import more."""
     given = create.command.make_context("create", ["busybox"]).params
-    for field in dataclasses.fields(Options):
-        if field.name in given and field.name != "image":
-            assert given[field.name] == field.default, field.name
+    for field in set(FIELDS) & set(given) - {"image"}:
+        assert given[field] == getattr(Options, field), field
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from labrt.errors import InvalidInput
 
@@ -26,9 +25,11 @@ Size = int | str | None  # bytes, or "64m"
 Words = Sequence[str]
 
 
-@dataclass(frozen=True)
 class Options:
-    """What a container shall be. Every field but the image has a default, and the default is Docker's."""
+    """What a container shall be; a value. Every field but the image has a default, and the default is Docker's.
+
+    Not a dataclass: with so many fields that takes 3 ms to make, at each start of each command.
+    """
 
     image: str
     command: Words = ()
@@ -120,10 +121,32 @@ class Options:
     ulimit: Words = ()  # "nofile=1024:2048": setrlimit(2), soft and hard
     sysctl: Words = ()  # "net.ipv4.ip_forward=1": those that belong to a namespace of its own
 
-    def __post_init__(self) -> None:
-        for field in LISTS:
-            if isinstance(getattr(self, field), str):  # its letters, one by one, are not what was meant
-                raise InvalidInput(f"{field}={getattr(self, field)!r} is no list", remedy="put it in [ ]")
+    def __init__(self, image: str, command: Words = (), **given: Any) -> None:
+        """Take fields by their names. Raises InvalidInput for one that there is not, and for a value that cannot be."""
+        for field, value in given.items():
+            if field not in FIELDS:
+                import difflib
+
+                close = difflib.get_close_matches(field, FIELDS, 1)
+                remedy = f"did you mean {close[0]}?" if close else "options/model.py lists them"
+                raise InvalidInput(f"there is no option {field}", remedy=remedy)
+            if isinstance(value, str) and getattr(Options, field) == ():  # its letters are not what was meant
+                raise InvalidInput(f"{field}={value!r} is no list", remedy="put it in [ ]")
+        self.__dict__.update(given, image=image, command=command)
+        self._check()
+
+    def __setattr__(self, field: str, value: object) -> NoReturn:
+        raise AttributeError(f"options do not change: replace({field}=…) makes others")
+
+    def replace(self, **changes: Any) -> Options:
+        """Return the same options but for these."""
+        return Options(**{**self.__dict__, **changes})
+
+    def __repr__(self) -> str:
+        given = (f"{field}={value!r}" for field, value in self.__dict__.items() if self.given(field))
+        return f"Options({', '.join(given)})"
+
+    def _check(self) -> None:
         if self.name is not None and not NAME.fullmatch(self.name):
             remedy = "letters, digits, _ . -; two or more"
             raise InvalidInput(f"--name {self.name!r}: not a container's name", remedy=remedy)
@@ -145,7 +168,7 @@ class Options:
 
     def given(self, *fields: str) -> bool:
         """Whether one of these options is not as it is when nobody says anything."""
-        return any(getattr(self, field) != getattr(Options, field) for field in fields)
+        return any(field in self.__dict__ and self.__dict__[field] != getattr(Options, field, None) for field in fields)
 
     @property
     def entrypoint_words(self) -> Words | None:
@@ -153,7 +176,7 @@ class Options:
         return (self.entrypoint,) if isinstance(self.entrypoint, str) else self.entrypoint
 
 
-LISTS = tuple(field for field in Options.__dataclass_fields__ if getattr(Options, field, None) == ())
+FIELDS = tuple(Options.__annotations__)
 
 # Which options each module looks at, in the order in which they change the config. A module has
 #     check(options)                   raises InvalidInput

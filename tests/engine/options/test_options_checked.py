@@ -143,13 +143,23 @@ def test_nothing_given_needs_no_module():
 
 
 def test_every_option_belongs_to_a_subject_or_to_all():
-    import dataclasses
-
-    from labrt.engine.options.model import SUBJECTS
+    from labrt.engine.options.model import FIELDS, SUBJECTS
 
     common = {
         "image", "command", "name", "env", "workdir", "user", "hostname", "read_only", "entrypoint", "network",
         "platform", "pull", "interactive", "tty", "remove", "console_size",
     }  # fmt: skip
     known = {field for fields in SUBJECTS.values() for field in fields}
-    assert {field.name for field in dataclasses.fields(Options)} == common | known
+    assert set(FIELDS) == common | known
+
+
+def test_a_value():
+    one = Options("busybox", ("sh",), memory="64m", tty=False)
+    assert repr(one) == "Options(memory='64m', image='busybox', command=('sh',))"
+    assert (one.memory, one.cpus, one.command) == ("64m", None, ("sh",))
+    other = one.replace(cpus=0.5)
+    assert (other.memory, other.cpus, one.cpus) == ("64m", 0.5, None)
+    with pytest.raises(AttributeError, match="options do not change"):
+        one.memory = "65m"
+    with pytest.raises(InvalidInput, match="there is no option cap_ad .did you mean cap_add?"):
+        Options("busybox", cap_ad=["CHOWN"])
