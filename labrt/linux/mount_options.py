@@ -53,6 +53,8 @@ _ACCESS_TIMES = {
     "atime": 0, "nostrictatime": 0, "norelatime": 0,
 }  # fmt: skip
 
+_ACCESSES = MS.NOATIME | MS.RELATIME | MS.STRICTATIME
+
 # Words for whoever mounts, which the kernel never sees. See fstab(5).
 _NOT_OURS = {"auto", "noauto", "nofail", "_netdev", "loop"}
 
@@ -104,6 +106,8 @@ def _parse(options: tuple[str, ...]) -> Options:
     for option in options:
         if option in FLAGS:
             flag, on = FLAGS[option]
+            if on and flag & _ACCESSES:
+                to_set &= ~_ACCESSES  # of these three the kernel would choose one by itself
             to_set, to_clear = (to_set | flag, to_clear & ~flag) if on else (to_set & ~flag, to_clear | flag)
             own.add(option)
         elif option in PROPAGATION:

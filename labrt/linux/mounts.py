@@ -252,7 +252,7 @@ def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
     """
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _open_below(top, path, create)
+        return _open_below(top, path, create, 40)
     finally:
         os.close(top)
 
@@ -260,7 +260,7 @@ def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
 _BELOW = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
 
 
-def _open_below(top: int, path: str, create: str | None) -> int:
+def _open_below(top: int, path: str, create: str | None, links: int) -> int:
     how = {"flags": os.O_PATH | os.O_CLOEXEC, "resolve": _BELOW}
     try:
         return syscalls.openat2(top, path, **how)
@@ -268,14 +268,18 @@ def _open_below(top: int, path: str, create: str | None) -> int:
         parent, name = os.path.split(path.rstrip("/"))
         if create is None or not name or name in (".", ".."):
             raise
-    above = _open_below(top, parent or "/", "directory")
+    above = _open_below(top, parent or "/", "directory", links)
     try:
         if create == "directory":
             os.mkdir(name, 0o755, dir_fd=above)
         else:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=above))
     except FileExistsError:
-        # A dangling link, or somebody else made it just now: the next attempt tells which.
+        # A link to where nothing is yet: that is made. Or somebody else made it just now.
+        with contextlib.suppress(OSError):
+            path = os.path.join(parent or "/", os.readlink(name, dir_fd=above))
+            if links:  # as many as the kernel follows
+                return _open_below(top, path, create, links - 1)
         return syscalls.openat2(top, path, **how)
     finally:
         os.close(above)

@@ -24,23 +24,25 @@ PATIENCE = 10.0  # seconds for an agent that does not read
 
 
 def verdict(
-    sock: socket.socket, seccomp: Mapping[str, Any] | None, state: Callable[[], Mapping[str, Any]]
+    sock: socket.socket, seccomp: Mapping[str, Any] | None, state: Callable[[], Mapping[str, Any]], *, pid: int = 0
 ) -> dict[str, Any] | None:
-    """Receive what the child says; None: its socket was closed, the program runs. Raises as `hand_over` does."""
+    """Receive what the child says; None: its socket was closed, the program runs. Arguments and errors of hand_over."""
     while True:
         answer, fds = wire.receive(sock)
         if not answer or "seccomp" not in answer:
             return answer
-        hand_over(seccomp or {}, state(), fds[0])
+        hand_over(seccomp or {}, state(), fds[0], pid=pid)
 
 
-def hand_over(seccomp: Mapping[str, Any], state: Mapping[str, Any], listener: int) -> None:
+def hand_over(seccomp: Mapping[str, Any], state: Mapping[str, Any], listener: int, *, pid: int = 0) -> None:
     """Send the listener's descriptor and the container process state to the agent, and close both.
 
-    Raises ContainerError when nobody listens there: then nobody would ever answer, and the container must end.
+    `state` is the container's; `pid` is whose filter it is, if not the container's init. Raises ContainerError when
+    nobody listens there: then nobody would ever answer, and the container must end.
     """
     path = seccomp.get("listenerPath") or ""
-    message = {"ociVersion": state["ociVersion"], "fds": ["seccompFd"], "pid": state.get("pid", 0), "state": state}
+    message = {"ociVersion": state["ociVersion"], "fds": ["seccompFd"], "pid": pid or state.get("pid", 0)}
+    message["state"] = state
     if seccomp.get("listenerMetadata"):
         message["metadata"] = seccomp["listenerMetadata"]
     try:

@@ -30,7 +30,7 @@ def tells(story: Path, name: str, more: str = "") -> dict:
     """A hook that writes down its state, arguments, environment, mount namespace and directory."""
     file = shlex.quote(str(story / name))
     script = (
-        f"cat >{file}.state; echo \"$0 $*\" >{file}.args; env >{file}.env; readlink /proc/self/ns/mnt >{file}.mnt; "
+        f'cat >{file}.state; echo "$0 $*" >{file}.args; env >{file}.env; readlink /proc/self/ns/mnt >{file}.mnt; '
         f"pwd >{file}.cwd; echo {name} >>{shlex.quote(str(story))}/order; {more}"
     )
     return {"path": "/bin/sh", "args": ["sh", "-c", script, name, "one", "two"], "env": ["A=b c", "PATH=/usr/bin:/bin"]}
@@ -40,7 +40,9 @@ def test_each_has_its_moment_its_namespaces_and_its_state(make, outcome, story):
     def change(config):
         config["annotations"]["colour"] = "green"
         config["hooks"] = {kind: [tells(story, kind)] for kind in KINDS}
-        inside = "cat >/tmp/state; echo >>/tmp/state; readlink /proc/self/ns/mnt >/tmp/mnt; pwd >/tmp/cwd; touch /tmp/before"
+        inside = (
+            "cat >/tmp/state; echo >>/tmp/state; readlink /proc/self/ns/mnt >/tmp/mnt; pwd >/tmp/cwd; touch /tmp/before"
+        )
         config["hooks"]["startContainer"] = [{"path": "/bin/sh", "args": ["sh", "-c", inside]}]
 
     container = make("sh", "-c", "cat /tmp/state /tmp/cwd /tmp/mnt; readlink /proc/self/ns/mnt", change=change)
