@@ -16,5 +16,6 @@ when somebody asks next, and what is true of a container is asked of the kernel 
     statistics  what `events` tells
     features    what this runtime recognizes
 
-The start path is the monitor's: creation.py and init.py. See runtime.md of the OCI runtime-spec; notebook 17.
+The start path is the monitor's: creation.py and init.py. The cgroups are in labrt's ledger: `labrt.reset()` ends these
+containers, too. See runtime.md of the OCI runtime-spec; notebook 17.
 """

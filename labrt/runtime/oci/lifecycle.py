@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from labrt.errors import Conflict, ContainerError, ContainerNotFound, InvalidInput, LabrtError
+from labrt.errors import Conflict, ContainerError, ContainerNotFound, HookFailed, InvalidInput, LabrtError
 from labrt.linux import process, procfs, syscalls
 from labrt.runtime import wire
 from labrt.runtime.oci import record as records
@@ -261,7 +261,10 @@ def _await_program(root: str, record: Record, caller: socket.socket) -> None:
         kill(root, record.id, signal.SIGKILL)
         raise
     if answer and "error" in answer:
-        raise wire.error_from_json(answer["error"])
+        error = wire.error_from_json(answer["error"])
+        if isinstance(error, HookFailed):
+            delete(root, record.id, force=True)
+        raise error
 
 
 def hook_state(root: str, record: Record, status: str) -> dict[str, Any]:

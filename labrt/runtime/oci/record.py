@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ import socket
 from typing import Any, NamedTuple
 
 from labrt import paths
-from labrt.errors import ContainerNotFound, InvalidInput
+from labrt.errors import ContainerNotFound, InvalidInput, LabrtError
 from labrt.linux import process, procfs
 from labrt.runtime import wire
 
@@ -101,7 +102,12 @@ def listing(root: str) -> list[Record]:
         names = sorted(os.listdir(root))
     except FileNotFoundError:
         return []
-    return [read(root, name) for name in names if os.path.isdir(os.path.join(root, name))]
+    found = []
+    for name in names:
+        if os.path.isdir(os.path.join(root, name)):
+            with contextlib.suppress(ContainerNotFound):  # deleted meanwhile
+                found.append(read(root, name))
+    return found
 
 
 def open_init(record: Record) -> int | None:
@@ -146,7 +152,6 @@ def process_alive(pid: int, starttime: int) -> bool:
 def _frozen(record: Record) -> bool:
     if not record.cgroup:
         return False
-    from labrt.errors import LabrtError
     from labrt.linux import cgroups
 
     try:

@@ -201,6 +201,43 @@ def test_hooks_at_their_moments(oci, tmp_path):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["startContainer", "poststart"])
+def test_a_hook_that_fails_at_start_ends_the_container(oci, tmp_path, kind):
+    def hooks(config):
+        config["hooks"] = {kind: [{"path": "/bin/false"}], "poststop": [
+            {"path": "/bin/touch", "args": ["touch", str(tmp_path / "poststop")]}]}  # fmt: skip
+
+    id = oci.create("sleep", "1000", change=hooks)
+    assert f"hooks.{kind}[0]" in oci("start", id, code=1).stderr
+    assert "does not exist" in oci("state", id, code=1).stderr
+    assert (tmp_path / "poststop").exists()
+
+
+def test_without_a_process_it_can_be_created_and_not_started(oci):
+    id = oci.create("true", change=lambda config: config.pop("process"))
+    assert oci.state(id)["status"] == "created"
+    assert "process" in oci("start", id, code=1).stderr
+    assert oci.state(id)["status"] == "stopped"
+
+
+def test_processes_of_another_containers_namespaces(oci, tmp_path):
+    first = oci.create("sleep", "1000")
+    oci("start", first)
+    pid = oci.state(first)["pid"]
+
+    def joined(config):
+        config["linux"]["namespaces"] = [
+            {"type": "mount"}, {"type": "pid", "path": f"/proc/{pid}/ns/pid"}, {"type": "ipc"},
+            {"type": "network", "path": f"/proc/{pid}/ns/net"}, {"type": "uts", "path": f"/proc/{pid}/ns/uts"},
+        ]  # fmt: skip
+        config.pop("hostname")
+
+    second = oci.create("sh", "-c", "cat /proc/1/cmdline; hostname", change=joined, output=tmp_path / "out")
+    oci("start", second)
+    assert oci.wait(second) == 0
+    assert (tmp_path / "out").read_text() == "sleep\x001000\0labrt\n"
+
+
 def test_run(oci):
     id = oci.bundle("sh", "-c", "cat; echo err >&2; exit 7")
     done = oci("run", "--bundle", str(oci.bundles / id), id, code=7, input="typed\n")
