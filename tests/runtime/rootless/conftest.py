@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -21,32 +22,32 @@ from labrt.linux import userns
 PROJECT = Path(__file__).resolve().parents[3]
 IMPORTS = ":".join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
 BUSYBOX = "/bin/busybox"
-UID = 54321
-FIRST, SIZE = 600_000, 65536  # of the subordinate ids
+SIZE = 65536  # how many subordinate ids
 # Become the user, with our files over those of /etc; then what is to be run.
 BECOME = """
 for file in passwd group subuid subgid; do mount --bind "$0/$file" "/etc/$file" || exit 99; done
-exec setpriv --reuid=54321 --regid=54321 --groups=54321 --inh-caps=-all -- "$@"
+exec setpriv --reuid="$LABRT_UID" --regid="$LABRT_UID" --clear-groups --inh-caps=-all -- "$@"
 """
 
 
 class User:
     """The user. `home` is their home directory; `subordinates` says whether they have lines in /etc/subuid."""
 
-    def __init__(self, place: Path, *, subordinates: bool) -> None:
+    def __init__(self, place: Path, uid: int, *, subordinates: bool) -> None:
+        self.uid, self.first = uid, uid * 10  # their own id, and the first of the subordinate ones
         self.etc, self.home, self.subordinates = place / "etc", place / "home", subordinates
         self.run = self.home / "run"
         self.said = ""  # by the command that unpacked its first image
         self.state, self.ledger = self.home / ".local/share/labrt", self.run / "labrt/ledger"
         place.chmod(0o755)
         self.etc.mkdir()
-        for name, more in (("passwd", f"tester:x:{UID}:{UID}::{self.home}:/bin/sh\n"), ("group", f"tester:x:{UID}:\n")):
+        for name, more in (("passwd", f"tester:x:{uid}:{uid}::{self.home}:/bin/sh\n"), ("group", f"tester:x:{uid}:\n")):
             (self.etc / name).write_text(Path("/etc", name).read_text() + more)
         for name in ("subuid", "subgid"):
-            (self.etc / name).write_text(f"tester:{FIRST}:{SIZE}\n" if subordinates else "")
+            (self.etc / name).write_text(f"tester:{self.first}:{SIZE}\n" if subordinates else "")
         for directory in (self.home, self.run):
             directory.mkdir(mode=0o700)
-            os.chown(directory, UID, UID)
+            os.chown(directory, uid, uid)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,7 +61,7 @@ class User:
         wrapped = ["unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc), *command]
         return subprocess.Popen(
             wrapped, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            cwd=self.home, env=self.environment | dict(env or {}),
+            cwd=self.home, env=self.environment | {"LABRT_UID": str(self.uid)} | dict(env or {}),
         )  # fmt: skip
 
     def do(self, *command: str, code: int = 0, env: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -91,7 +92,7 @@ class User:
     def has_image(self, archive: Path) -> str:
         """Make this archive of a root file system the image `box`; return what was said on the way."""
         shutil.copy(archive, self.home / "box.tar")
-        os.chown(self.home / "box.tar", UID, UID)
+        os.chown(self.home / "box.tar", self.uid, self.uid)
         command = (sys.executable, "-m", "labrt", "import", "box.tar", "box")
         return self.do(*command, env={"PYTHONPATH": IMPORTS})[1]
 
@@ -102,7 +103,7 @@ class User:
             try:
                 status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
                 uid = int(status["Uid"].split()[0])
-                if (uid == UID or FIRST <= uid < FIRST + SIZE) and status["State"][0] not in "ZX":
+                if (uid == self.uid or self.first <= uid < self.first + SIZE) and status["State"][0] not in "ZX":
                     found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
             except (OSError, ValueError):  # gone by now
                 continue
@@ -150,7 +151,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _user(box: Path, subordinates: bool) -> Iterator[User]:
+def _user(box: Path, uid: int, subordinates: bool) -> Iterator[User]:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
     if userns.obstacles():
@@ -161,8 +162,8 @@ def _user(box: Path, subordinates: bool) -> Iterator[User]:
     if not all(Path("/etc", name).exists() for name in ("subuid", "subgid")):
         pytest.skip("/etc/subuid or subgid is absent: nothing to put another over")
     place = Path(tempfile.mkdtemp(prefix="labrt-user-", dir="/tmp"))  # pytest's own directories are closed to others
+    user = User(place, uid, subordinates=subordinates)
     try:
-        user = User(place, subordinates=subordinates)
         with user.begin("test", "-r", __file__) as looks:
             if looks.wait() != 0:
                 pytest.skip(f"an ordinary user cannot read {PROJECT}")
@@ -172,23 +173,31 @@ def _user(box: Path, subordinates: bool) -> Iterator[User]:
         assert not user.wait_for_silence() and not list(user.ledger.iterdir())
     finally:
         for pid in user.processes():
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         shutil.rmtree(place)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def user(box: Path) -> Iterator[User]:
-    """One with subordinate ids."""
-    yield from _user(box, True)
+    """One with subordinate ids. Tests share them, and leave no container behind."""
+    yield from _user(box, 54321, True)
+
+
+@pytest.fixture(scope="module")
+def lone_user(box: Path) -> Iterator[User]:
+    """One without: nobody exists in their containers but root. Shared, too."""
+    yield from _user(box, 54322, False)
+
+
+@pytest.fixture(params=["user", "lone_user"])
+def any_user(request: pytest.FixtureRequest) -> User:
+    """Both, one after the other."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, User)
+    return found
 
 
 @pytest.fixture
-def lone_user(box: Path) -> Iterator[User]:
-    """One without: nobody exists in their containers but root."""
-    yield from _user(box, False)
-
-
-@pytest.fixture(params=["subordinate ids", "a single id"])
-def any_user(request: pytest.FixtureRequest, box: Path) -> Iterator[User]:
-    """Both, one after the other."""
-    yield from _user(box, request.param == "subordinate ids")
+def fresh_user(box: Path) -> Iterator[User]:
+    """One with subordinate ids, for a single test."""
+    yield from _user(box, 54323, True)

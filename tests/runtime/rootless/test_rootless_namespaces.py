@@ -15,72 +15,72 @@ pytestmark = pytest.mark.root
 WHERE = "stat -L -c %i /proc/self/ns/user /proc/self/ns/mnt"
 
 
-def test_all_commands_share_one_user_and_one_mount_namespace(user):
-    first = user.labrt("unshare", "sh", "-c", WHERE)
-    assert first == user.labrt("unshare", "sh", "-c", WHERE) and len(first.split()) == 2
+def test_all_commands_share_one_user_and_one_mount_namespace(fresh_user):
+    first = fresh_user.labrt("unshare", "sh", "-c", WHERE)
+    assert first == fresh_user.labrt("unshare", "sh", "-c", WHERE) and len(first.split()) == 2
     assert str(os.stat("/proc/self/ns/user").st_ino) not in first.split()
-    (keeper,) = user.keepers()
-    about = json.loads((user.state / "namespaces.json").read_text())
+    (keeper,) = fresh_user.keepers()
+    about = json.loads((fresh_user.state / "namespaces.json").read_text())
     assert about["monitor"] == keeper
 
 
-def test_the_first_two_commands_at_once_make_one_keeper(user):
-    user.labrt("reset", "--force")
-    assert not user.wait_for_silence()
-    both = [user.begin_labrt("unshare", "sh", "-c", WHERE) for _ in range(2)]
+def test_the_first_two_commands_at_once_make_one_keeper(fresh_user):
+    fresh_user.labrt("reset", "--force")
+    assert not fresh_user.wait_for_silence()
+    both = [fresh_user.begin_labrt("unshare", "sh", "-c", WHERE) for _ in range(2)]
     seen = {process.communicate(timeout=60)[0] for process in both}
-    assert len(seen) == 1 and len(user.keepers()) == 1
+    assert len(seen) == 1 and len(fresh_user.keepers()) == 1
 
 
-def test_the_namespaces_are_found_again_when_the_keeper_was_killed(user):
-    user.labrt("run", "-d", "--name", "nap", "box", "sleep", "300")
-    before = user.labrt("unshare", "sh", "-c", WHERE)
-    (keeper,) = user.keepers()
+def test_the_namespaces_are_found_again_when_the_keeper_was_killed(fresh_user):
+    fresh_user.labrt("run", "-d", "--name", "nap", "box", "sleep", "300")
+    before = fresh_user.labrt("unshare", "sh", "-c", WHERE)
+    (keeper,) = fresh_user.keepers()
     os.kill(keeper, signal.SIGKILL)
-    assert user.labrt("exec", "nap", "id", "-u") == "0\n"
-    assert user.labrt("unshare", "sh", "-c", WHERE) == before
-    (another,) = user.keepers()
+    assert fresh_user.labrt("exec", "nap", "id", "-u") == "0\n"
+    assert fresh_user.labrt("unshare", "sh", "-c", WHERE) == before
+    (another,) = fresh_user.keepers()
     assert another != keeper
-    assert len(list(user.ledger.glob("*-process.json"))) == 2  # the keeper and the monitor, and not the dead one
+    assert len(list(fresh_user.ledger.glob("*-process.json"))) == 2  # the keeper and the monitor, and not the dead one
 
 
-def test_when_all_were_killed_there_are_new_ones(user):
-    user.labrt("run", "-d", "--name", "nap", "box", "sleep", "300")
-    for pid in user.processes():
+def test_when_all_were_killed_there_are_new_ones(fresh_user):
+    fresh_user.labrt("run", "-d", "--name", "nap", "box", "sleep", "300")
+    for pid in fresh_user.processes():
         os.kill(pid, signal.SIGKILL)
-    assert not user.wait_for_silence()
-    assert "Exited (137)" in user.labrt("ps", "-a")
-    user.labrt("start", "nap")
-    assert user.labrt("exec", "nap", "id", "-u") == "0\n"
+    assert not fresh_user.wait_for_silence()
+    assert "Exited (137)" in fresh_user.labrt("ps", "-a")
+    fresh_user.labrt("start", "nap")
+    assert fresh_user.labrt("exec", "nap", "id", "-u") == "0\n"
 
 
-def test_a_logout_takes_the_runtime_directory_and_not_the_namespaces(user):
-    before = user.labrt("unshare", "sh", "-c", WHERE)
-    for path in sorted(user.run.rglob("*"), reverse=True):
+def test_a_logout_takes_the_runtime_directory_and_not_the_namespaces(fresh_user):
+    before = fresh_user.labrt("unshare", "sh", "-c", WHERE)
+    for path in sorted(fresh_user.run.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
-    assert user.labrt("unshare", "sh", "-c", WHERE) == before
-    assert len(user.keepers()) == 1
-    os.kill(user.keepers()[0], signal.SIGKILL)  # its entry in the ledger is gone: nobody else would
+    assert fresh_user.labrt("unshare", "sh", "-c", WHERE) == before
+    assert len(fresh_user.keepers()) == 1
+    os.kill(fresh_user.keepers()[0], signal.SIGKILL)  # its entry in the ledger is gone: nobody else would
 
 
-def test_a_record_that_lies_is_not_believed(user):
+def test_a_record_that_lies_is_not_believed(fresh_user):
     """A pid that somebody else has by now, or one from before a reboot: then there are new namespaces."""
-    (keeper,) = user.keepers()
-    record = user.state / "namespaces.json"
+    (keeper,) = fresh_user.keepers()
+    record = fresh_user.state / "namespaces.json"
     about = json.loads(record.read_text())
     for lie in ({"monitor": 1}, {"boot": "another"}, {"monitor_starttime": 1}):
         record.write_text(json.dumps(about | lie))
-        assert user.labrt("unshare", "id", "-u") == "0\n"
+        assert fresh_user.labrt("unshare", "id", "-u") == "0\n"
     record.write_text("{")
-    assert user.labrt("unshare", "id", "-u") == "0\n"
-    for pid in user.keepers():
+    assert fresh_user.labrt("unshare", "id", "-u") == "0\n"
+    for pid in fresh_user.keepers():
         os.kill(pid, signal.SIGKILL)
-    assert keeper not in user.wait_for_silence()
+    assert keeper not in fresh_user.wait_for_silence()
 
 
 def test_the_working_directory_stays(user):
     (user.home / "here").mkdir()
-    os.chown(user.home / "here", 54321, 54321)
+    os.chown(user.home / "here", user.uid, user.uid)
     assert user.labrt("unshare", "pwd") == f"{user.home}\n"
     out, _ = user.python("import os, labrt.runtime.rootless as r; os.chdir('here'); r.enter(); print(os.getcwd())")
     assert out == f"{user.home}/here\n"
@@ -88,7 +88,7 @@ def test_the_working_directory_stays(user):
 
 @pytest.mark.parametrize("variable", ["XDG_RUNTIME_DIR", "XDG_DATA_HOME"])
 def test_a_strangers_directory_is_not_taken(user, variable, tmp_path_factory):
-    theirs = user.home.parent / "theirs"
+    theirs = user.home.parent / variable
     theirs.mkdir()
     (theirs / "labrt").mkdir(mode=0o777)
     (theirs / "labrt").chmod(0o777)
@@ -150,7 +150,7 @@ print(labrt.run("box", "sh", "-c", "echo hello").stdout, end="")
 print(before[0], os.getuid(), before[1] == labrt.paths.default(), labrt.paths.owner())
 """
     out, _ = any_user.python("import labrt.paths\n" + text)
-    assert out == "hello\n54321 0 True 54321\n"
+    assert out == f"hello\n{any_user.uid} 0 True {any_user.uid}\n"
 
 
 def test_the_primitives_without_root(any_user):
@@ -185,10 +185,10 @@ except OSError as error:
     ]  # fmt: skip
 
 
-def test_newuidmap_that_refuses_costs_only_the_subordinates(user):
+def test_newuidmap_that_refuses_costs_only_the_subordinates(fresh_user):
     """Or is not installed: then there is a warning, and one id."""
-    user.labrt("reset", "--force")
-    assert not user.wait_for_silence()
+    fresh_user.labrt("reset", "--force")
+    assert not fresh_user.wait_for_silence()
     text = """
 import warnings
 from labrt.linux import userns
@@ -198,21 +198,21 @@ with warnings.catch_warnings(record=True) as said:
     rootless.enter()
 print(open("/proc/self/uid_map").read().split(), said[0].message)
 """
-    out, _ = user.python(text)
-    assert out.startswith("['0', '54321', '1'] without subordinate ids, for ") and "newuidmap" in out
+    out, _ = fresh_user.python(text)
+    assert out.startswith("['0', '54323', '1'] without subordinate ids, for ") and "newuidmap" in out
 
 
-def test_where_no_user_namespace_is_to_be_had(user):
+def test_where_no_user_namespace_is_to_be_had(fresh_user):
     """The kernel gives none to those in a chroot(2), which could get out with its help: user_namespaces(7)."""
-    user.labrt("reset", "--force")
-    assert not user.wait_for_silence()
-    place = user.home.parent / "root"
+    fresh_user.labrt("reset", "--force")
+    assert not fresh_user.wait_for_silence()
+    place = fresh_user.home.parent / "root"
     place.mkdir()
-    script = 'mount --rbind / "$0" && exec chroot --userspec=54321:54321 --groups=54321 "$0" "$@"'
+    script = 'mount --rbind / "$0" && exec chroot --userspec=54323:54323 --groups=54323 "$0" "$@"'
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(place)]
     done = subprocess.run(
         [*command, sys.executable, "-m", "labrt", "images"], capture_output=True, text=True, cwd="/",
-        env=user.environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env=fresh_user.environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )  # fmt: skip
     assert done.returncode == 1 and "no user namespace can be made: Operation not permitted" in done.stderr
-    assert not user.processes()
+    assert not fresh_user.processes()
