@@ -81,9 +81,20 @@ class TestAttach:
                 Mount(f"/{link}/x", "tmpfs", "tmpfs", ()).attach(str(root))
             return [line.mount_point for line in procfs.mountinfo() if str(tmp_path) in line.mount_point]
 
-        with pytest.raises(FileNotFoundError, match=r"openat2\(.*RESOLVE_IN_ROOT\): ENOENT"):
-            in_namespace(look)
+        # Both point at what is not in the root, so it is made there, where a process inside would see it.
+        assert in_namespace(look) == [f"{root}{outside}/x", f"{root}/outside/x"]
         assert not list(outside.iterdir())
+
+    def test_links_that_lead_nowhere_end(self, tmp_path):
+        (tmp_path / "one").symlink_to("two")
+        (tmp_path / "two").symlink_to("one")
+        for path in ("/one", "/one/x"):
+            with pytest.raises(OSError, match="ELOOP"):
+                mounts.open_in_root(str(tmp_path), path, create="directory")
+        (tmp_path / "chain").symlink_to("further")
+        (tmp_path / "further").symlink_to("../../at/last")
+        os.close(mounts.open_in_root(str(tmp_path), "/chain", create="file"))
+        assert (tmp_path / "at/last").is_file()
 
     def test_a_link_within_the_root_is_followed_within(self, tmp_path):
         root = tmp_path / "root"
