@@ -36,7 +36,6 @@ class AufsOperations:
     """libfuse's questions, in the order of fuse.h. Each returns, or raises OSError with the errno to answer."""
 
     use_ns = True
-    flag_nopath = flag_nullpath_ok = True  # of what is open we have a descriptor: its path may be gone
 
     def __init__(self, union: Union, who: Callable[[], tuple[int, int, int]]) -> None:
         self.union = union
@@ -273,8 +272,9 @@ def _serve(device: int, branches: Sequence[str]) -> None:
             return -errno.EINVAL if flags & ~1 else self.rename_fuse_2(old, new)
 
     operations = AufsOperations(Union(branches), mfusepy.fuse_get_context)
-    # use_ino: inode numbers are the branches' own.
-    Fuse(operations, f"/dev/fd/{device}", foreground=True, nothreads=True, use_ino=True)
+    # use_ino: inode numbers are the branches' own. attr_timeout=0: two names of one file are two files to the kernel
+    # here, and what it remembers of one would be wrong as soon as the other is changed.
+    Fuse(operations, f"/dev/fd/{device}", foreground=True, nothreads=True, use_ino=True, attr_timeout=0)
 
 
 if __name__ == "__main__":

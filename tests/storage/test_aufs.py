@@ -8,12 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
+from stacks import stack
 
 from labrt.errors import NotSupported
 from labrt.linux import ledger, procfs
 from labrt.storage.aufs_rules import Union
 from labrt.storage.driver import open_driver
-from stacks import stack
 
 from archives import file  # isort: skip
 

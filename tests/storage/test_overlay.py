@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from archives import file
+from archives import directory, file
 from stacks import stack
 
 from labrt.errors import InvalidInput, NotSupported
-from labrt.linux import process
+from labrt.linux import fscontext, process
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.driver import open_driver
@@ -97,7 +97,7 @@ def test_the_choice_is_kept(paths):
 
 
 def test_an_unknown_driver(paths):
-    with pytest.raises(InvalidInput, match="overlay, vfs"):
+    with pytest.raises(InvalidInput, match="overlay, vfs, btrfs, devicemapper, aufs"):
         open_driver("zfs", paths)
 
 
@@ -109,3 +109,74 @@ def test_a_place_that_cannot_be_written(tmp_path):
         return [Overlay.can_use(paths), Vfs.can_use(paths)]
 
     assert all("ead-only" in str(reason) for reason in process.run_in_child(look, namespaces="mnt"))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("count", [130, 400])
+def test_more_layers_than_one_page_of_options_holds(paths, inside, count):
+    if count > 130 and not fscontext._takes_single_layers():
+        pytest.skip("before Linux 6.7 all layers must fit into one page of options")
+    driver = open_driver("overlay", paths)
+    image = stack(*([file(f"f{number}"), file("last", str(number))] for number in range(count)))
+    image.add_to(driver)
+    mounts = driver.prepare("c1", image.chain_ids)
+    seen = inside(mounts, lambda root: (len(os.listdir(root)), (root / "last").read_text()))
+    assert seen == (count + 1, str(count - 1))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("character", [":", ",", "\\"])
+def test_layers_that_are_given_one_by_one_may_have_any_name(tmp_path, character):
+    if not fscontext._takes_single_layers():
+        pytest.skip("before Linux 6.7 layers are given in one string")
+    for name in ("low", f"high{character}x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name[:3]).touch()
+    options = [f"lowerdir+={tmp_path}/high{character}x", f"lowerdir+={tmp_path}/low"]
+    fd = fscontext.create("overlay", "overlay", options)
+    assert sorted(os.listdir(f"/proc/self/fd/{fd}")) == ["hig", "low"]
+    os.close(fd)
+
+
+def test_both_ways_to_mount_show_the_same(paths, inside, monkeypatch):
+    driver = open_driver("overlay", paths)
+    image = stack([file("a"), file("gone")], [file("b"), file(".wh.gone")])
+    image.add_to(driver)
+    mounts = driver.prepare("c1", image.chain_ids)
+    seen = [inside(mounts, lambda root: sorted(os.listdir(root)))]
+    monkeypatch.setattr(fscontext, "_single_layers", False)
+    seen.append(inside(mounts, lambda root: sorted(os.listdir(root))))
+    assert seen == [["a", "b"], ["a", "b"]]
+
+
+def test_without_root(paths):
+    """In a user namespace: marks are user.* attributes, and the kernel is told so."""
+    image = stack(
+        [directory("d"), file("d/old"), file("gone"), file("f", "lower")],
+        [file(".wh.gone"), file("d/.wh..wh..opq"), file("d/new")],
+    )
+
+    def work() -> list[object]:
+        driver = open_driver("overlay", paths)
+        image.add_to(driver)
+        (mount,) = driver.prepare("c1", image.chain_ids)
+        root = Path(paths.state, "root")
+        root.mkdir()
+        mount.attach(str(root))
+        (root / "f").write_text("upper")
+        (root / "d/new").unlink()
+        below = Path(driver.diff(image.chain_ids[0]), "f").read_text()
+        return ["userxattr" in mount.options, sorted(os.listdir(root)), os.listdir(root / "d"), below]
+
+    assert process.run_in_child(work, namespaces="user,mnt") == [True, ["d", "f"], [], "lower"]
+
+
+def test_the_variable_names_a_driver(paths, monkeypatch):
+    monkeypatch.setenv("LABRT_STORAGE_DRIVER", "vfs")
+    assert open_driver(None, paths).name == "vfs"
+    assert not os.path.exists(os.path.join(paths.layers, "driver"))  # that is for this once
+    monkeypatch.setenv("LABRT_STORAGE_DRIVER", "zfs")
+    with pytest.raises(InvalidInput):
+        open_driver(None, paths)
+    monkeypatch.delenv("LABRT_STORAGE_DRIVER")
+    assert open_driver(None, paths).name in ("overlay", "vfs")

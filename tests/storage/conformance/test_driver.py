@@ -17,7 +17,16 @@ import pytest
 from archives import directory, entry, file, hardlink, symlink
 from stacks import stack
 
-from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, KernelError, NotFound, NotSupported, UnsafeLayer
+from labrt.errors import (
+    Conflict,
+    ContainerNotFound,
+    DigestMismatch,
+    InvalidInput,
+    KernelError,
+    NotFound,
+    NotSupported,
+    UnsafeLayer,
+)
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
 from labrt.image.platform import Platform
