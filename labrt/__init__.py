@@ -3,7 +3,7 @@ r"""labrt: a container lab you can read.
     cli        the command line, typed as `docker` is
     lab        what a learner sees: the doctor, the ledger, pictures, checks
     engine     images and containers together: run, pull, ps, logs, …
-    storage    layers to a root: overlay, vfs     registry   images from afar     runtime   bundles to containers
+    storage    layers to a root: drivers          registry   images from afar     runtime   bundles to containers
     linux      the kernel's interface             image      values: references, digests, manifests, layers
     paths, errors
 
