@@ -217,7 +217,8 @@ def _way_in(container: Container, stack: contextlib.ExitStack, write: bool) -> t
         stack.callback(os.close, pidfd)
         return lambda: _enter_running(pidfd, state.pid), 0
     stack.enter_context(container.locked())  # nobody starts it on the root that we have mounted
-    if container.state.kept:
+    state = container.state
+    if state.pid and state.kept:
         raise Conflict(f"container {container.name} is just starting", remedy="try again")
     return _Stopped(container, stack, write), "mnt" if os.geteuid() == 0 else "user,mnt"
 

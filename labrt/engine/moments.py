@@ -26,7 +26,7 @@ def parse(text: str, *, now: float | None = None) -> float:
         parts = re.findall(r"([\d.]+)([a-zµ]+)", text)
         return (time.time() if now is None else now) - sum(float(number) * _UNITS[unit] for number, unit in parts)
     # Docker writes nanoseconds, Python reads microseconds.
-    match = re.fullmatch(r"(.*?\d)(\.\d{1,6})?\d*([Zz]|[+-]\d\d:\d\d)?", text)
+    match = re.fullmatch(r"(.*?\d)(?:(\.\d{1,6})\d*)?([Zz]|[+-]\d\d:\d\d)?", text)
     try:
         if match is None:
             raise ValueError

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from labrt.runtime.log import Entry, numbered, parse
 
 PIECE = 1 << 20  # bytes that are read at once
+TRIES = 100  # to look while no file begins
 
 
 class Reader:
@@ -33,8 +35,24 @@ class Reader:
         self._open_newer()
 
     def _open_newer(self) -> None:
-        """Open what is newer than the newest that we have. From new to old ones: none slips past us, renamed."""
+        """Open what is newer than the newest that we have.
+
+        Upwards, as the files move: so none slips past us. But if another one began meanwhile, we may have met it behind
+        one that is older: then once more.
+        """
         known = os.fstat(self._files[-1].fileno()) if self._files else None
+        for _ in range(TRIES):
+            before = _identity(self._path)
+            newer = self._look(known)
+            if _identity(self._path) == before:
+                break
+            for file in newer:
+                file.close()
+            newer = []
+        self._files += reversed(newer)
+
+    def _look(self, known: os.stat_result | None) -> list[BinaryIO]:
+        """Open files, newest first, down to the known one."""
         newer: list[BinaryIO] = []
         for number in self._numbers():
             with contextlib.suppress(FileNotFoundError):
@@ -44,18 +62,21 @@ class Reader:
                     file.close()
                     break
                 if any(os.path.samestat(status, os.fstat(one.fileno())) for one in newer):
-                    file.close()  # renamed while we looked
+                    file.close()  # moved up while we looked
                 else:
                     newer.append(file)
-        self._files += reversed(newer)
+        return newer
 
-    def _numbers(self) -> list[int]:
+    def _numbers(self) -> Iterator[int]:
+        """Count up to one more than there are just now: files move up while we look, and leave gaps for a moment."""
         directory, name = os.path.split(self._path)
-        found = [0]
-        with contextlib.suppress(FileNotFoundError):
-            older = [entry.removeprefix(f"{name}.") for entry in os.listdir(directory) if entry.startswith(f"{name}.")]
-            found += sorted(int(ending) for ending in older if ending.isdecimal())
-        return [*found, found[-1] + 1]  # one more: the last one may be renamed just now
+        number = last = 0
+        while number <= last + 1:
+            yield number
+            number += 1
+            with contextlib.suppress(FileNotFoundError):
+                endings = (other.removeprefix(f"{name}.") for other in os.listdir(directory))
+                last = max((int(ending) for ending in endings if ending.isdecimal()), default=0)
 
     def skip_to(self, tail: int) -> None:
         """Go to where the last `tail` lines of what is there begin."""
@@ -109,6 +130,14 @@ def read(path: str, *, tail: int | None = None) -> list[Entry]:
         while entries := reader.read():
             found += entries
         return found
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _start_of_tail(fd: int, size: int, tail: int) -> tuple[int, int]:
