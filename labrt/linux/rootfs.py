@@ -268,6 +268,24 @@ class MoveRoot(NamedTuple):
         return f"move {self.root} over / and chroot into it"
 
 
+class ChangeRoot(NamedTuple):
+    """Take a directory for the root, in a mount namespace that is not the container's own: nothing is mounted.
+
+    Who is root and has CAP_SYS_CHROOT gets out of this again, and all else of the host's tree is still there.
+    """
+
+    root: str
+
+    def execute(self) -> None:
+        """See chroot(2)."""
+        seal_imports()
+        os.chroot(self.root)
+        os.chdir("/")
+
+    def __str__(self) -> str:
+        return f"chroot into {self.root}; the old root is still there"
+
+
 Plan = list[Operation]
 
 
@@ -336,6 +354,11 @@ def cgroup_mounts(mount: Mount, paths: Mapping[str, str] | None = None) -> list[
     return [Mount(mount.destination, "tmpfs", "tmpfs", ("nosuid", "noexec", "nodev", "mode=755")), *inside]
 
 
+def plan_without_mounts(root: str, devices: Iterable[Mapping[str, Any]] = ()) -> Plan:
+    """List what makes `root` a container's root where it has no mount namespace of its own: ChangeRoot."""
+    return [*default_devices(root), *(_device(root, entry) for entry in devices), ChangeRoot(root)]
+
+
 def plan(
     root: str,
     *,
@@ -402,6 +425,8 @@ def execute(plan: Plan, *, before_entering: Callable[[], None] | None = None) ->
     Raises Conflict in a process that shares its mount namespace with its parent: that one's root would change, too.
     """
     parent = os.getppid()  # 0: it is in another PID namespace
+    if any(isinstance(step, ChangeRoot) for step in plan):
+        parent = 0  # it mounts nothing
     with contextlib.suppress(OSError):  # we may not look
         if parent and os.readlink("/proc/self/ns/mnt") == os.readlink(f"/proc/{parent}/ns/mnt"):
             remedy = 'run it in a child: process.spawn(…, namespaces="mnt")'
@@ -409,7 +434,7 @@ def execute(plan: Plan, *, before_entering: Callable[[], None] | None = None) ->
     old = os.umask(0)
     try:
         for step in plan:
-            if before_entering and isinstance(step, PivotRoot):
+            if before_entering and isinstance(step, PivotRoot | MoveRoot | ChangeRoot):
                 os.umask(old)
                 before_entering()
             step.execute()

@@ -266,6 +266,8 @@ def root_plan(
     `cgroup` is the container's: without a cgroup namespace of its own, it is all that the container shall see of them.
     """
     linux = config["linux"]
+    if oci.namespaces_of(config).get("mount") != "":
+        return rootfs.plan_without_mounts(root, linux.get("devices") or ())
     if config_mounts is None:
         config_mounts = [mounts.Mount.from_json(entry) for entry in config.get("mounts") or ()]
     return rootfs.plan(

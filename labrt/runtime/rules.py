@@ -87,9 +87,21 @@ def _namespaces(config: Config) -> None:
         file = {"mount": "mnt", "network": "net"}.get(entry["type"], entry["type"])
         if not os.path.exists(f"/proc/self/ns/{file}"):
             raise wrong(f"{where}.type", entry["type"], "is no namespace of this kernel", "see /proc/self/ns")
-    if not own(config, "mount"):
-        problem = "has no mount namespace: the container's mounts would be the host's"
-        raise wrong("linux.namespaces", kinds, problem, 'add {"type": "mount"}')
+    if oci.namespaces_of(config).get("mount") != "":
+        _without_mounts(config)
+
+
+def _without_mounts(config: Config) -> None:
+    """In a mount namespace that is not the container's alone nothing can be mounted: the others would see it."""
+    linux = _linux(config)
+    for name, value in (
+        ("mounts", config.get("mounts")),
+        ("root.readonly", (config.get("root") or {}).get("readonly")),
+        *((f"linux.{name}", linux.get(name)) for name in ("maskedPaths", "readonlyPaths", "rootfsPropagation")),
+    ):
+        if value:
+            remedy = 'add {"type": "mount"} to linux.namespaces'
+            raise wrong(name, value, "wants a mount namespace of the container's own: it would be the host's", remedy)
 
 
 def _users(config: Config) -> None:

@@ -256,6 +256,11 @@ def test_good_examples_are_accepted(schema):
         fields.check(json.loads(example.read_text()))
 
 
+@pytest.mark.parametrize("name", ["minimal", "minimal-for-start", "linux-rdma"])
+def test_examples_that_ask_for_no_namespace_can_be_containers(schema, name):
+    oci.validate(json.loads((schema / f"test/config/good/{name}.json").read_text()))
+
+
 def test_bad_examples_are_refused(schema, tmp_path):
     names = {"linux-hugepage": r"linux\.resources\.hugepageLimits\[0\]\.pageSize: '64kB'",
              "linux-netdevice": r"linux\.netDevices\.eth0\.name: 23", "invalid-json": "config.json",
@@ -400,7 +405,9 @@ BROKEN: list[tuple[list[Any], str]] = [
     ([change("process.execCPUAffinity", {"initial": "3-1"})], r"process\.execCPUAffinity\.initial: '3-1'"),
     ([change("process.execCPUAffinity", {"final": "x"})], r"process\.execCPUAffinity\.final: 'x'"),
     ([change("process.execCPUAffinity", {"final": "0-99999999999"})], r"execCPUAffinity\.final: .*any machine"),
-    ([without("mount")], r"linux\.namespaces: .*no mount namespace"),
+    ([without("mount")], r"mounts: .* wants a mount namespace"),
+    ([without("mount"), change("mounts", []), change("root.readonly", True)], r"root\.readonly: True wants a mount"),
+    ([without("mount"), change("mounts", [])], r"linux\.maskedPaths: .* wants a mount namespace"),
     ([with_namespace(type="pid")], r"linux\.namespaces\[0-9\]*|'pid' is there twice"),
     ([with_namespace(type="time", path="proc/1/ns/time")], "is no absolute path"),
     ([with_namespace(type="disk")], r"linux\.namespaces\[6\]\.type: 'disk' is unknown"),

@@ -329,6 +329,27 @@ def test_a_user_namespace_and_all_that_belongs_to_it_can_be_joined(users, outcom
     assert (uid, number, maps.split(), name) == ("0", "1", ["0", "100000", "65536"], "labrt")
 
 
+def test_what_is_not_asked_for_is_the_hosts(tmp_path, busybox_root, labrt_root):
+    """A config without namespaces: the program is in ours, and only its root is another one."""
+    from labrt.runtime.container import Container
+
+    bundle = tmp_path / "bundle"
+    shutil.copytree(busybox_root, bundle / "rootfs", symlinks=True)
+    script = "ls -d /bin/busybox /dev/null; ls /proc | wc -l; id -u; mkdir -p /x && stat -c %h / >/dev/null && echo $$"
+    process = {"cwd": "/", "args": ["/bin/sh", "-c", script], "user": {"uid": 0, "gid": 0}, "env": ["PATH=/bin"]}
+    config = {"ociVersion": "1.0.0", "root": {"path": "rootfs"}, "process": process}
+    (bundle / "config.json").write_text(json.dumps(config))
+    before = Path("/proc/self/mountinfo").read_text()
+    container = Container("bare", str(bundle))
+    with container.run() as attached:
+        lines = b"".join(data for _, data in attached.output()).decode().split()
+    pid = lines.pop()
+    assert lines == ["/bin/busybox", "/dev/null", "0", "0"] and int(pid) > 1
+    assert (bundle / "rootfs/x").is_dir() and Path("/proc/self/mountinfo").read_text() == before
+    container.wait(20)
+    container.delete()
+
+
 def test_a_path_of_another_kind_is_refused(make):
     for path, words in (("/proc/self/ns/net", "is no uts namespace"), ("/no/such", "No such file"),
                         ("/etc/hostname", "is no uts namespace")):  # fmt: skip
@@ -656,11 +677,11 @@ def test_a_read_only_root(see):
 
 def test_masked_and_read_only_paths(see):
     def change(config):
-        config["linux"]["maskedPaths"] = ["/proc/kcore", "/proc/fs", "/no/such"]
+        config["linux"]["maskedPaths"] = ["/proc/version", "/proc/fs", "/no/such"]
         config["linux"]["readonlyPaths"] = ["/proc/sys", "/etc"]
 
     script = (
-        "wc -c </proc/kcore; ls /proc/fs | wc -l; (echo x >/proc/sys/kernel/hostname) 2>&1; touch /etc/x 2>&1; true"
+        "wc -c </proc/version; ls /proc/fs | wc -l; (echo x >/proc/sys/kernel/hostname) 2>&1; touch /etc/x 2>&1; true"
     )
     size, entries, refused, etc = see(script, change)
     assert (size, entries) == ("0", "0")
