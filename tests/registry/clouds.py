@@ -1,8 +1,10 @@
 """Replicas of how registries sign people in, each as its documentation has it. Docker Hub's is hub.py's.
 
     Ecr     Amazon: Basic with each request, user AWS and the password of `aws ecr get-login-password`
-    Gar     Google: Bearer from /v2/token, asked with Basic: _json_key and a whole JSON document, or oauth2accesstoken
-    Acr     Azure: Bearer from /oauth2/token; an identity token is posted to it as refresh_token, and gives access_token
+    Gar     Google: Bearer from /v2/token, asked with Basic: _json_key and a whole JSON document, _json_key_base64 and
+            the same in base64, or oauth2accesstoken
+    Acr     Azure: Bearer from /oauth2/token; an identity token is posted to it as refresh_token, with service and
+            scope, and gives access_token; or Basic with a service principal's password
     Offline CNCF Distribution's token specification: who asks for offline_token=true gets a refresh_token for later
 """
 
@@ -62,6 +64,8 @@ class Cloud(RegistryServer):
         form = dict(parse_qsl(request.body.read(1 << 20).decode())) if request.method == "POST" else {}
         query = {**request.query, **form}
         self.asked.append((request.method, query))
+        if query.get("service") != self.host:  # the challenge has named it, and all of them want to hear it again
+            return distribution.refuse(400, "UNSUPPORTED", "service is missing")
         user = self.identities.get(form.get("refresh_token", ""), "") if form else self._user(request)
         if not user or (form and form.get("grant_type") != "refresh_token"):
             return distribution.refuse(401, "UNAUTHORIZED", "who are you?")

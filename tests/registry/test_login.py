@@ -79,6 +79,7 @@ def mode(path: Path) -> int:
 CASES = [
     pytest.param(Ecr, "AWS", "ecr-password-of-twelve-hours", id="ecr"),
     pytest.param(Gar, "_json_key", KEY, id="gar-key"),
+    pytest.param(Gar, "_json_key_base64", base64.b64encode(KEY.encode()).decode(), id="gar-key-base64"),
     pytest.param(Gar, "oauth2accesstoken", "ya29.some-token", id="gar-token"),
     pytest.param(Acr, NULL, "acr-refresh-token", id="acr"),
     pytest.param(Offline, "learner", WORD, id="distribution-offline"),
