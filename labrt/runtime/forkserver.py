@@ -65,6 +65,7 @@ def _warm_up() -> None:
     with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
         cgroups.detect()
         program.ignored_signals()
+        config.validate(usual)
         program.prepare(usual["process"], usual["linux"]["seccomp"])
         init.root_plan(usual, "/", [])
 
