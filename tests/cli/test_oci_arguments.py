@@ -51,14 +51,14 @@ def test_every_command_has_its_options_and_a_function():
 
 
 @pytest.mark.parametrize(("text", "number"), [
-    ("9", 9), ("KILL", 9), ("SIGKILL", 9), ("term", 15), ("RTMIN+1", signal.SIGRTMIN + 1),
+    ("9", 9), ("0", 0), ("KILL", 9), ("SIGKILL", 9), ("term", 15), ("RTMIN+1", signal.SIGRTMIN + 1),
     ("SIGRTMAX-1", signal.SIGRTMAX - 1), ("RTMIN", signal.SIGRTMIN),
 ])  # fmt: skip
 def test_signals(text, number):
     assert commands.signal_number(text) == number
 
 
-@pytest.mark.parametrize("text", ["", "NOPE", "0", "65", "-1", "RTMAX+1", "_DFL", "RTMIN+x", "SIG"])
+@pytest.mark.parametrize("text", ["", "NOPE", "65", "-1", "RTMAX+1", "_DFL", "RTMIN+x", "SIG"])
 def test_what_is_no_signal(text):
     with pytest.raises(InvalidInput, match="unknown signal"):
         commands.signal_number(text)

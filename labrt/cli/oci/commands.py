@@ -260,7 +260,7 @@ def signal_number(text: str) -> int:
         if not isinstance(known, signal.Signals) or (sign and not offset.isdecimal()):
             raise InvalidInput(f"unknown signal {text!r}", remedy="`kill -l` lists them")
         number = known + (int(offset) * (1 if sign == "+" else -1) if sign else 0)
-    if not 0 < number <= signal.SIGRTMAX:
+    if not 0 <= number <= signal.SIGRTMAX:  # 0 only asks whether it is there
         raise InvalidInput(f"unknown signal {text!r}", remedy="`kill -l` lists them")
     return number
 

@@ -69,12 +69,13 @@ def execute(
     root: str, id: str, wanted: dict[str, Any], terms: Terms, *, ignore_paused: bool = False
 ) -> tuple[process.Child, int | None]:
     """Run the process section `wanted` in a container; it is our child. Conflict when the container has ended."""
-    from labrt.runtime import joiner
+    from labrt.runtime import fields, joiner
 
     record = records.read(root, id)
     now = records.status(root, record)
     if now not in (records.RUNNING, records.CREATED) and not (now == records.PAUSED and ignore_paused):
         raise Conflict(f"cannot exec in a container that is {now}")
+    fields.check({"ociVersion": record.version, "process": wanted}, run=True)
     if not wanted.get("args"):
         raise InvalidConfig("process.args: there is nothing to run")
     terminal = bool(wanted.get("terminal"))

@@ -79,30 +79,48 @@ def _follow_size(master: int) -> None:
 
 
 def _pump(child: process.Child, master: int) -> None:
-    poll = select.poll()
-    for fd in (0, master, child.pidfd):
-        poll.register(fd, select.POLLIN)
+    """Copy both ways. Neither waits for the other: a program that does not read may be one that waits to write."""
+    os.set_blocking(master, False)
+    typed, poll = b"", select.poll()
+    poll.register(0, select.POLLIN)
+    poll.register(master, select.POLLIN)
+    poll.register(child.pidfd, select.POLLIN)
+    watched = True  # whether somebody may still type
     while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if 0 in ready and not _copy(0, master):
-            poll.unregister(0)
-        if master in ready and not _copy(master, 1):
-            poll.unregister(master)  # nobody has the other end open any more
-        elif child.pidfd in ready and master not in ready:
+        ready = dict(poll.poll())
+        if 0 in ready and not typed:
+            typed = _read(0)
+            watched = bool(typed)
+        if typed:
+            typed = typed[_write(master, typed) :]
+        poll.register(0, select.POLLIN) if watched and not typed else _unregister(poll, 0)
+        poll.register(master, select.POLLIN | (select.POLLOUT if typed else 0))
+        shown = _read(master) if ready.get(master, 0) & ~select.POLLOUT else b""
+        while shown:
+            shown = shown[os.write(1, shown) :]
+        if child.pidfd in ready and not ready.get(master, 0) & select.POLLIN:
             return  # it has ended, and its last words are out
+        if ready.get(master, 0) & (select.POLLHUP | select.POLLERR) and not ready[master] & select.POLLIN:
+            process.wait_for(child.pidfd)  # nobody has the other end open any more
+            return
 
 
-def _copy(source: int, target: int) -> bool:
-    """Copy what is there; False at the end."""
+def _unregister(poll: select.poll, fd: int) -> None:
+    with contextlib.suppress(KeyError):
+        poll.unregister(fd)
+
+
+def _read(fd: int) -> bytes:
     try:
-        data = os.read(source, 1 << 16)
+        return os.read(fd, 1 << 16)
     except OSError:  # EIO: a terminal whose other end is closed
-        return False
-    while data:
-        try:
-            data = data[os.write(target, data) :]
-        except OSError:
-            return False
-        if not data:
-            return True
-    return False
+        return b""
+
+
+def _write(fd: int, data: bytes) -> int:
+    try:
+        return os.write(fd, data)
+    except BlockingIOError:
+        return 0
+    except OSError:
+        return len(data)  # nobody is there to read it

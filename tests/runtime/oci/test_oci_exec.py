@@ -82,6 +82,26 @@ def test_a_terminal_of_its_own_shows_on_ours(oci, running):
     assert oci("exec", "-t", running, "sh", "-c", "tty; exit 3", code=3).stdout == "/dev/pts/0\n"
 
 
+def test_a_terminal_takes_and_gives_much_at_once(oci, running):
+    """Neither side may wait for the other: cat at a raw terminal echoes what comes, a pipe's worth several times."""
+    typed = "x" * (1 << 18)
+    script = f"stty raw -echo; echo ready; head -c {len(typed)}"
+    with subprocess.Popen([*oci.words, "exec", "-t", running, "sh", "-c", script], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as child:  # fmt: skip
+        assert child.stdout.readline().strip() == "ready"
+        shown, _ = child.communicate(typed, timeout=60)
+    assert (child.returncode, shown.strip()) == (0, typed)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"args": []}, {"cwd": "relative"}, {"env": ["no equals sign"]},
+                                   {"args": "sh"}])  # fmt: skip
+def test_a_process_file_that_cannot_be(oci, running, tmp_path, wrong):
+    right = {"args": ["true"], "cwd": "/", "user": {"uid": 0, "gid": 0}}
+    (tmp_path / "process.json").write_text(json.dumps(right | wrong if wrong else {}))
+    done = oci("exec", "--process", str(tmp_path / "process.json"), running, code=255)
+    assert "process" in done.stderr and "mistake" not in done.stderr
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (("no-such-command",), "executable file not found in $PATH"),
     (("/etc/passwd",), "Permission denied"),
