@@ -10,7 +10,7 @@
 # The guest is built once and kept in LABRT_VM_CACHE (/var/cache/labrt-vm) under a hash of what builds it. It is set up by
 # what the Vagrantfile calls, labrt/setup.sh. Results: vm-RELEASE/{junit.xml,log,console.log} in LABRT_VM_OUT (the cache).
 # Exit status: pytest's; 98 when the guest gave none; 77 when this machine cannot make one: it lacks root, a tool or a way
-# to Debian's packages, and says which. A guest whose making fails is an error, 1.
+# to Debian's packages, and says which. A guest whose making fails is an error, 1; 124 when LABRT_VM_SECONDS were too few.
 set -eu
 release=bookworm all='' job=''
 while [ $# -gt 0 ]; do
@@ -70,7 +70,9 @@ else
     {
         echo 'cd /vagrant || exit 1'
         echo 'sh labrt/setup.sh install || exit 1   # what the Vagrantfile provisions with'
-        printf 'exec sh labrt/setup.sh test --junit-xml=/out/junit.xml -p no:cacheprovider'
+        # Three minutes before the guest's time is over pytest is interrupted, and says what has failed so far.
+        echo "exec timeout --foreground --signal=INT $((${LABRT_VM_SECONDS:-3600} - 180)) \\"
+        printf '    sh labrt/setup.sh test --junit-xml=/out/junit.xml -p no:cacheprovider'
         for word; do printf " '%s'" "$(printf %s "$word" | sed "s/'/'\\\\''/g")"; done
         echo
     } >"$work/vagrant/.job"
