@@ -2,6 +2,7 @@
 
     main        where it begins; errors end here
     group       the list of commands; each is a file in commands/, imported when it is called
+    oci/        another program, `labrt-oci`, typed as `runc` is
     commands/   one file per command: its options, its help, and a few lines that call the engine
     exitcodes   from exceptions to exit codes and messages
     foreground  a container in the foreground: attached, its signals forwarded, its terminal resized

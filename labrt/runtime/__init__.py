@@ -6,6 +6,7 @@
     launcher    the warm, single-threaded process that forks
     monitor     one per container: stdio, log, exit status
     stdio, log  what the monitor does with output and input
+    creation    init's making, from its parent's side: the monitor's, or labrt-oci's
     init        what becomes PID 1: root, terminal, waiting for start
     joiner      the same for `exec`, in a container that runs
     program     user, limits, capabilities, filter, execve
