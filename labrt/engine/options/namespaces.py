@@ -39,6 +39,8 @@ def check(options: Options) -> None:
             raise InvalidInput(f"--{field} {mode!r} is not known", remedy=f"one of {', '.join(modes)}")
         if options.name and other(mode) == options.name:
             raise InvalidInput(f"--{field} {mode} is this container itself", remedy="name another one")
+    if other(options.ipc) and any(not entry.startswith("net") for entry in options.sysctl):
+        raise InvalidInput(f"--sysctl with --ipc {options.ipc}: it would be that one's", remedy="set it there")
     if options.uts == "host" and options.hostname is not None:
         raise InvalidInput("--hostname with --uts host: it would be the host's", remedy="leave out one of them")
 

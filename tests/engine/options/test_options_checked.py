@@ -31,6 +31,7 @@ WRONG = [
     ({"uts": "host", "hostname": "box"}, "--hostname with --uts host"),
     ({"uts": "host", "domainname": "box"}, "--domainname with --uts host"),
     ({"name": "me", "pid": "container:me"}, "is this container itself"),
+    ({"ipc": "container:x", "sysctl": ["kernel.msgmax=1"]}, "--sysctl with --ipc container:x"),
     # mounts
     ({"volumes": ["/a:/x", "/b:/x/"]}, "two mounts on /x"),
     ({"volumes": ["/a:/x"], "tmpfs": ["/x"]}, "two mounts on /x"),
