@@ -127,7 +127,7 @@ class Images:
 
     def _take_back(self, reference: Reference, before: Descriptor | None) -> None:
         """Let a name mean what it meant before; nothing, if that was so."""
-        if before:
+        if before and self.layout.has(before.digest):
             self.layout.tag(reference, before)
         else:
             self.layout.untag(reference)

@@ -14,5 +14,6 @@ _HEALTHY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthChe
 settings.register_profile("suite", max_examples=60, derandomize=True, database=None, deadline=None,
                           suppress_health_check=_HEALTHY)  # fmt: skip
 _LONG = int(os.environ.get("LABRT_LONG") or 0)
-settings.register_profile("long", max_examples=_LONG if _LONG > 1 else 20_000, database=None, deadline=None, suppress_health_check=_HEALTHY)
+settings.register_profile("long", max_examples=_LONG if _LONG > 1 else 20_000, database=None, deadline=None,
+                          suppress_health_check=_HEALTHY)  # fmt: skip
 settings.load_profile("long" if _LONG else "suite")
