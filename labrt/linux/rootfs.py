@@ -385,6 +385,7 @@ def plan(
     # pivot_root wants a mount point: a plain directory is bound onto itself.
     for mount in root_mounts or (Mount("/", "bind", root, ("rbind",)),):
         steps.append(Attach(root, mount))
+    mounts = [*mounts]
     for mount in mounts:
         if mount.type != "cgroup":
             labelled = label and mount.type in ("tmpfs", "mqueue", "devpts", "ramfs")
@@ -395,7 +396,8 @@ def plan(
         steps += [Attach(root, one) for one in spread]
         if len(spread) > 1:
             steps.append(SealMount(root, mount.destination))
-    steps += default_devices(root)
+    if not any(mount.is_bind and os.path.normpath(mount.destination) == "/dev" for mount in mounts):
+        steps += default_devices(root)  # not into somebody's own directory on the host
     # /dev/ptmx is always the link to the container's own terminals, also where podman --privileged lists the host's.
     steps += [_device(root, entry) for entry in devices if os.path.normpath(entry["path"]) != "/dev/ptmx"]
     steps += [Mask(root, path) for path in masked]

@@ -254,6 +254,8 @@ class TestFiles:
         with container("true", volumes=[f"{tmp_path}:/dev/shm"]) as made:
             places = [mount["destination"] for mount in made.runtime.config()["mounts"]]
         assert places.count("/dev/shm") == 1 and "/dev/pts" in places
+        (tmp_path / "own").mkdir()
+        assert sh("ls /dev", volumes=[f"{tmp_path}/own:/dev"]) == "", "nothing is made in a directory of the host"
 
     def test_propagation(self, house, tmp_path):
         """With rslave what the host mounts later shows inside, with rshared also the other way round."""
