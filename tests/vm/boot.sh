@@ -8,6 +8,7 @@ folder=$1 payload=$2 out=$3
 mkdir -p "$out"
 work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 143' INT TERM HUP
 machine=$(uname -m)
 
 base() {
@@ -61,7 +62,6 @@ base "$@" -initrd "$folder/initrd" -serial "file:$console" \
     -chardev "file,id=out,path=$work/out.tar" -device virtserialport,chardev=out,name=out </dev/null >&2 &
 qemu=$!
 trap 'kill $qemu 2>/dev/null || true; rm -rf "$work"' EXIT
-trap 'exit 143' INT TERM HUP
 # In the background, because a shell hears no signal while it waits for a program, but does while it waits for a job.
 timeout --foreground "${LABRT_VM_SECONDS:-3600}" tail -q -n +1 -f --pid=$qemu "$work/log" &
 wait $! || { echo "labrt: the time of ${LABRT_VM_SECONDS:-3600} seconds is over" >&2; kill $qemu; }

@@ -4,9 +4,9 @@
 #   LABRT_BOX=labrt LABRT_BOX_URL=$PWD/labrt.box vagrant up --provider=libvirt
 #
 # It is the guest of build.sh with a boot loader and sshd: systemd, cgroup v2, AppArmor, Debian's cloud kernel. All that
-# setup.sh installs is in it, so its first `up` needs no network. It is for libvirt and for the plugin vagrant-qemu, on
-# x86-64. The cloud kernel has no drivers for VirtualBox, VMware and Parallels: those need another box of Debian 12, 13 or
-# Ubuntu 24.04, and Apple silicon has labrt/lima.yaml. Takes some five minutes, and 5 GB in LABRT_VM_CACHE while it works.
+# setup.sh installs is in it, so its first `up` needs no network. It is for libvirt on x86-64, with KVM or without. The cloud
+# kernel has no drivers for VirtualBox, VMware and Parallels: those need another box of Debian 12, 13 or Ubuntu 24.04, and
+# Apple silicon has labrt/lima.yaml. Takes some five minutes, and 5 GB in LABRT_VM_CACHE while it works.
 #
 # Its door is Vagrant's public key, which the first `up` replaces: found where Vagrant is installed; LABRT_VAGRANT_KEY names
 # another file. Needs root, qemu-utils, and what run.sh needs. Exit status 77: it cannot be made here, and why.
