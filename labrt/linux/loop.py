@@ -26,9 +26,7 @@ LOOP_CTL_GET_FREE = 0x4C82
 LOOP_CLR_FD = 0x4C01
 LOOP_GET_STATUS64 = 0x4C05
 LOOP_CONFIGURE = 0x4C0A
-LOOP_SET_CAPACITY = 0x4C07
 LO_FLAGS_AUTOCLEAR = 4
-LO_FLAGS_DIRECT_IO = 16
 
 # struct loop_info64: device, inode, rdevice, offset, sizelimit, number, encrypt_type, encrypt_key_size, flags,
 # file_name[64], crypt_name[64], encrypt_key[32], init[2]; the same on every architecture.
@@ -80,7 +78,8 @@ def _opened(path: str) -> Iterator[int]:
 def _existing(file: os.stat_result) -> tuple[int, str] | None:
     for device in devices():
         with contextlib.suppress(OSError):
-            fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
+            # To hold it, reading is enough; who has had it open for writing makes udev look at it when he closes it.
+            fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
             # Asked only now that it is open: until then it could still vanish with another's last descriptor.
             if backing(fd) == (_kernel_dev(file.st_dev), file.st_ino):
                 return fd, device
