@@ -22,11 +22,11 @@ import socket
 from typing import Any
 
 from labrt.errors import Conflict, ContainerNotFound
-from labrt.linux import mounts, namespaces, process, syscalls
-from labrt.linux.flags import AT, CLONE, OPEN_TREE
+from labrt.linux import mounts, namespaces, process, rootfs, syscalls
+from labrt.linux.flags import AT, CLONE, MOUNT_ATTR, OPEN_TREE
 from labrt.linux.mounts import Mount
 from labrt.runtime import state as states
-from labrt.runtime import wire
+from labrt.runtime import program, wire
 
 JOIN = "org.labrt.join."  # annotation, and the runtime-spec's name of the namespace after it
 _FILES = {oci: file for file, (_, _, oci) in namespaces.KINDS.items()}  # as they are called in /proc/PID/ns
@@ -117,11 +117,18 @@ def _their_shm(containers: str, id: str) -> int:
 
 
 def _fetch_shm(mount_namespace: int, back: socket.socket) -> None:
-    """In a child: go where their mounts are, and send a copy of one. Their links are not followed out of their root."""
+    """In a child: go where their mounts are, and send a copy of one. Their links are not followed out of their root.
+
+    What they have there may be hostile: nothing is imported from it, and nothing in it gets anybody rights.
+    """
     try:
+        syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+        rootfs.seal_imports()
         syscalls.setns(mount_namespace, CLONE.NEWNS)
         found = mounts.open_in_root("/", SHM)
         tree = syscalls.open_tree(found, "", OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH)
+        safe = MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV | MOUNT_ATTR.NOEXEC
+        syscalls.mount_setattr(tree, "", AT.EMPTY_PATH, attr_set=safe)
         wire.send(back, {}, [tree])
     except BaseException as error:
         wire.send(back, {"error": wire.error_to_json(error)})

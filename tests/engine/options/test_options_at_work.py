@@ -177,6 +177,7 @@ class TestNamespaces:
                 victim.start()  # it got what /etc is in there, and that is their own
                 assert "labrt" not in victim.exec("ls", "/dev/shm").stdout
                 assert victim.exec("cat", "/dev/shm/passwd").stdout == evil.exec("cat", "/etc/passwd").stdout
+                assert "nosuid,nodev,noexec" in victim.exec("grep", " /dev/shm ", "/proc/mounts").stdout
 
     def test_processes_of_another_one(self, house):
         with container(name="first") as first, container(name="second", pid="container:first") as second:
