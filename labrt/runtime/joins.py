@@ -25,8 +25,8 @@ from labrt.errors import Conflict, ContainerNotFound
 from labrt.linux import mounts, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import AT, CLONE, MOUNT_ATTR, OPEN_TREE
 from labrt.linux.mounts import Mount
-from labrt.runtime import state as states
 from labrt.runtime import program, wire
+from labrt.runtime import state as states
 
 JOIN = "org.labrt.join."  # annotation, and the runtime-spec's name of the namespace after it
 _FILES = {oci: file for file, (_, _, oci) in namespaces.KINDS.items()}  # as they are called in /proc/PID/ns
