@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from labrt.errors import Conflict, InvalidInput, KernelError, LabrtError, NotFound, kernel_error
 from labrt.linux import namespaces, process, rootfs, syscalls
-from labrt.linux.flags import CLONE
+from labrt.linux.flags import CLONE, MOUNT_ATTR
 from labrt.linux.mounts import Mount
 
 if TYPE_CHECKING:
@@ -234,26 +234,28 @@ def _enter_running(pidfd: int, pid: int) -> None:
 
 
 class _Stopped:
-    """Mounts the root and the volumes of a container that does not run, and makes them one's own root."""
+    """Mounts the root and the volumes of a container that does not run, and makes them one's own root.
+
+    As at its start, so places to mount on are made where they are missing. Not /proc: through it one is everywhere.
+    """
 
     def __init__(self, container: Container, stack: contextlib.ExitStack, write: bool) -> None:
-        from labrt.engine import views
         from labrt.engine.images import Images
 
         config = container.runtime.config()
+        self.sealed = write and bool(config["root"].get("readonly"))
         root = Images(container.where).driver.mounts(container.id)
-        frozen = config["root"].get("readonly") or not write
-        self.mounts = [views.readable(mount) for mount in root] if frozen else [
-            mount._replace(options=(*mount.options, "nodev")) for mount in root
-        ]  # fmt: skip
         every = [Mount.from_json(entry) for entry in config["mounts"]]
-        self.mounts += [mount for mount in every if mount.is_bind and os.path.exists(mount.source)]
+        volumes = [mount for mount in every if mount.is_bind and os.path.exists(mount.source)]
+        self.mounts = [mount._replace(options=(*mount.options, "nodev")) for mount in root] + volumes
         self.place = stack.enter_context(tempfile.TemporaryDirectory(prefix="labrt-copy-"))
 
     def __call__(self) -> None:
         """Be there from now on."""
         for mount in self.mounts:
             mount.attach(self.place)
+        if self.sealed:
+            syscalls.mount_setattr(syscalls.AT_FDCWD, self.place, 0, attr_set=MOUNT_ATTR.RDONLY)
         rootfs.seal_imports()
         os.chroot(self.place)
         os.chdir("/")

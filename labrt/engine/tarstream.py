@@ -50,16 +50,19 @@ def pack(path: str, name: str, stream: BinaryIO, *, follow: bool = False) -> Non
     With `follow` a symbolic link at `path` is followed. Sockets are left out: nobody would listen to them.
     """
     found = os.stat(path) if follow or name == "." else os.lstat(path)
+    first: dict[tuple[int, int], str] = {}  # where a file with several names was met
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         if name != ".":
-            _add(archive, path, name, found)
+            _add(archive, path, name, found, first)
         if stat.S_ISDIR(found.st_mode):
             for below, relative, status in packing.walk(path):
                 with contextlib.suppress(FileNotFoundError):  # it was removed just now
-                    _add(archive, below, os.path.normpath(os.path.join(name, relative)), status)
+                    _add(archive, below, os.path.normpath(os.path.join(name, relative)), status, first)
 
 
-def _add(archive: tarfile.TarFile, path: str, name: str, found: os.stat_result) -> None:
+def _add(
+    archive: tarfile.TarFile, path: str, name: str, found: os.stat_result, first: dict[tuple[int, int], str]
+) -> None:
     if stat.S_ISSOCK(found.st_mode):
         return
     if not stat.S_ISREG(found.st_mode):
@@ -69,8 +72,13 @@ def _add(archive: tarfile.TarFile, path: str, name: str, found: os.stat_result) 
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with open(fd, "rb") as file:
         status = os.fstat(fd)
-        if stat.S_ISREG(status.st_mode):
-            archive.addfile(packing.entry(path, name, status), _Exactly(file, status.st_size))  # type: ignore[arg-type]
+        if not stat.S_ISREG(status.st_mode):
+            return
+        info = packing.entry(path, name, status)
+        same = first.setdefault((status.st_dev, status.st_ino), name) if status.st_nlink > 1 else name
+        if same != name:
+            info.type, info.linkname, info.size = tarfile.LNKTYPE, same, 0
+        archive.addfile(info, _Exactly(file, info.size))  # type: ignore[arg-type]
 
 
 def unpack(stream: BinaryIO, directory: str, *, owners: bool = False, owner: tuple[int, int] | None = None) -> None:
@@ -89,7 +97,7 @@ def unpack(stream: BinaryIO, directory: str, *, owners: bool = False, owner: tup
             os.utime(fd, (info.mtime, info.mtime))
             os.close(fd)
     except tarfile.TarError as error:
-        raise InvalidInput(f"this is no tar archive: {error}", remedy="it must be plain: `gunzip -c FILE | …`") from None
+        raise InvalidInput(f"this is no tar archive: {error}", remedy="plain, that is: `gunzip -c FILE | …`") from None
     finally:
         os.close(top)
 

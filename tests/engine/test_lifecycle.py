@@ -19,7 +19,7 @@ from labrt.errors import Conflict, ContainerNotFound, InvalidInput, NotFound
 from labrt.linux import cgroups, ledger, process
 
 pytestmark = pytest.mark.root
-FOREVER = ("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done")
+FOREVER = ("sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done")
 
 
 def eventually(condition, seconds: float = 60.0):
@@ -40,6 +40,8 @@ def make(house):
         made.append(container)
         if start:
             container.start()
+        if start and not command:  # PID 1 is deaf to what it has no handler for, and it is not there at once
+            eventually(lambda: texts(container) == ["ready"])
         return container
 
     yield build
@@ -188,6 +190,7 @@ def test_restart(make):
     container = make()
     first = container.state
     container.restart(20)
+    eventually(lambda: texts(container) == ["ready"] * 2)
     assert container.status == "running" and container.state.pid != first.pid and not container.state.by_hand
     container.stop(20)
     container.restart()  # one that does not run is started
@@ -346,6 +349,7 @@ class TestCopy:
         container = make(volumes=[f"{tmp_path}/shared:/shared", "kept:/kept"], tmpfs=["/scratch"], start=False)
         if request.param != "never started":
             container.start()
+            eventually(lambda: texts(container) == ["ready"])
         if request.param == "stopped":
             container.stop(20)
         return container
