@@ -96,7 +96,7 @@ def load(bundle: str) -> Config:
             config = json.load(file)
     except FileNotFoundError:
         raise NotFound(f"{path} is not there", remedy="a bundle is a directory with a config.json") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"{path}: {error}", remedy="it must be JSON, in UTF-8") from None
     validate(config)
     return settle(config, bundle)

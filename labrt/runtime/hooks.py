@@ -2,7 +2,8 @@
 
     prestart, createRuntime    in our namespaces, when the container's mounts stand, before its root is entered
     createContainer            in the container's namespaces, at that moment too; the program is the host's
-    startContainer             in the container, right before its own program; the program is the container's
+    startContainer             in the container, right before its own program, and with no more rights than that one:
+                               it is the image's
     poststart                  in our namespaces, when the program runs, before `start` returns
     poststop                   in our namespaces, when the container is gone
 

@@ -73,13 +73,14 @@ def run(birth: Birth, sock: socket.socket) -> None:
             sock = _wait_for_start(birth.listener, sock)
         # What is open besides 0, 1 and 2 is ours, not the program's.
         syscalls.close_range(3 + birth.kept, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
-        _run_hooks(birth, "startContainer", "created", "/")
         program.become(
             prepared or prepare(birth.config),
             with_parent=birth.listener is None,
             new_keyring=birth.new_keyring,
             proc=proc,
             hand_over=lambda listener: wire.send(sock, {"seccomp": True}, [listener]),
+            # With no more power than the program: these hooks are the image's.
+            before_executing=lambda: _run_hooks(birth, "startContainer", "created", "/"),
         )
     except BaseException as error:
         wire.send(sock, {"error": wire.error_to_json(error)})

@@ -176,11 +176,13 @@ def become(
     new_keyring: bool = True,
     proc: int | None = None,
     hand_over: Callable[[int], None] | None = None,
+    before_executing: Callable[[], None] | None = None,
 ) -> None:
     """Give everything away and execute. Returns never; raises ContainerError, CommandNotFound, …, if it cannot.
 
     `with_parent`: the kernel shall kill the program when its parent ends. `new_keyring`: it leaves our session's keys.
     `proc`: the host's /proc, if it is `labelled`. `hand_over` gets the seccomp listener, if the filter has one.
+    `before_executing` is called when all power is given away.
     """
     user = find_user(program.user_name) if program.user_name else program.user
     env = {"HOME": user.home, **program.env} if program.user_name else program.env
@@ -209,6 +211,8 @@ def become(
         if program.filter:
             _install(program, hand_over)
     _default_signals()
+    if before_executing:
+        before_executing()
     _execute(program.args, env)
 
 

@@ -310,7 +310,7 @@ def test_a_process_is_only_wanted_at_the_start(tmp_path):
     assert "process" not in load(tmp_path, config)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{]", '"x"', "\udcff"])
+@pytest.mark.parametrize("text", ["", "[]", "{]", '"x"', "\udcff", "[" * 100_000])
 def test_what_is_no_config_is_refused(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InvalidConfig, match="config.json"):

@@ -195,6 +195,23 @@ def test_one_of_the_container_is_the_containers_program(make, outcome, busybox_r
         outcome(container)
 
 
+def test_one_of_the_container_has_no_more_rights_than_the_containers_program(make, outcome):
+    """An image brings the program of this hook along: it must not get a host's power for it."""
+    look = "id -u; grep -e ^Cap -e ^NoNewPrivs -e ^Seccomp: -e ^Groups /proc/self/status; umask; ls /proc/self/fd | wc -l"
+
+    def change(config):
+        config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", f"({look}) >/tmp/hook"]}]}
+        config["process"] |= {"user": {"uid": 1000, "gid": 1000, "umask": 0o77}, "noNewPrivileges": True}
+        config["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "x", "options": ["mode=1777"]})
+        del config["annotations"]["org.labrt.user"]
+
+    code, out, err = outcome(make("sh", "-c", f"({look}) >/tmp/program; cat /tmp/hook /tmp/program", change=change))
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[: len(lines) // 2] == lines[len(lines) // 2 :]
+    assert lines[0] == "1000" and "NoNewPrivs:\t1" in lines and "Seccomp:\t2" in lines
+
+
 def test_more_input_and_output_than_a_pipe_holds(tmp_path):
     """A hook that reads nothing and says much does not hang."""
     config = {"ociVersion": "1.0.0", "annotations": {"long": "x" * 300_000}}
