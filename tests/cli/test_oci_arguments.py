@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 
 import pytest
 
-from labrt.cli.oci import commands, usage
+from labrt.cli.oci import commands, steering, usage
 from labrt.cli.oci.arguments import Option, Usage, parse
 from labrt.errors import InvalidInput
 
@@ -48,6 +49,8 @@ def test_lists_do_not_leak_from_one_call_to_the_next():
 
 def test_every_command_has_its_options_and_a_function():
     assert set(usage.COMMANDS) == set(commands.COMMANDS)
+    for file, function, _, _ in commands.COMMANDS.values():
+        assert callable(getattr(importlib.import_module(f"labrt.cli.oci.{file}"), function))
 
 
 @pytest.mark.parametrize(("text", "number"), [
@@ -55,10 +58,10 @@ def test_every_command_has_its_options_and_a_function():
     ("SIGRTMAX-1", signal.SIGRTMAX - 1), ("RTMIN", signal.SIGRTMIN),
 ])  # fmt: skip
 def test_signals(text, number):
-    assert commands.signal_number(text) == number
+    assert steering.signal_number(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "NOPE", "65", "-1", "RTMAX+1", "_DFL", "RTMIN+x", "SIG"])
 def test_what_is_no_signal(text):
     with pytest.raises(InvalidInput, match="unknown signal"):
-        commands.signal_number(text)
+        steering.signal_number(text)

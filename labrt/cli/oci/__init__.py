@@ -3,7 +3,7 @@
     here         where it begins: out of a container's reach first
     arguments    options, as Go's flag package reads them
     usage        the options of each command, and --help
-    commands     one function per command
+    commands     which there are; making, steering, looking: one function for each
     log          errors, in runc's formats
 
 See runtime.md of the OCI runtime-spec, and `labrt-oci --help`. It is started anew for each step of a container's life:

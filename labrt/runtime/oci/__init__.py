@@ -10,11 +10,13 @@ when somebody asks next, and what is true of a container is asked of the kernel 
     running    otherwise
 
     record      what is on disk: one directory per container below --root
-    lifecycle   create, start, kill, delete, pause, resume, update
+    create      create, and in groups its cgroup
+    lifecycle   start, kill, delete, pause, resume, update
     execution   exec
     foreground  waiting for it ourselves: `run` and `exec` without --detach
     statistics  what `events` tells
     features    what this runtime recognizes
+    template    the config.json to begin with
 
 The start path is the monitor's: creation.py and init.py. The cgroups are in labrt's ledger: `labrt.reset()` ends these
 containers, too. See runtime.md of the OCI runtime-spec; notebook 17.

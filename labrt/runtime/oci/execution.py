@@ -13,9 +13,9 @@ from typing import Any
 
 from labrt.errors import Conflict, InvalidConfig, InvalidInput
 from labrt.linux import process
-from labrt.runtime.oci import lifecycle
+from labrt.runtime.oci import create, lifecycle
 from labrt.runtime.oci import record as records
-from labrt.runtime.oci.lifecycle import Terms
+from labrt.runtime.oci.create import Terms
 
 
 def section(config: dict[str, Any], args: list[str], changes: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def execute(
     if not wanted.get("args"):
         raise InvalidConfig("process.args: there is nothing to run")
     terminal = bool(wanted.get("terminal"))
-    lifecycle.check_terminal(terminal, terms.console_socket, terms.detached)
+    create.check_terminal(terminal, terms.console_socket, terms.detached)
     size = wanted.get("consoleSize")
     config = records.config(root, id)
     request = {
@@ -91,7 +91,7 @@ def execute(
         "state": lifecycle.hook_state(root, record, now),
         "user": "",
         "console_size": (size["height"], size["width"]) if size else None,
-        "kept": lifecycle.preserved(terms, wanted),
+        "kept": create.preserved(terms, wanted),
         "every_tree": True,
         "with_parent": False,
     }
@@ -108,11 +108,11 @@ def execute(
 def _hand_over(child: process.Child, master: int | None, terms: Terms) -> tuple[process.Child, int | None]:
     try:
         if master is not None and terms.console_socket:
-            lifecycle.send_master(terms.console_socket, master)
+            create.send_master(terms.console_socket, master)
             os.close(master)
             master = None
         if terms.pid_file:
-            lifecycle.write_pid_file(terms.pid_file, child.pid)
+            create.write_pid_file(terms.pid_file, child.pid)
     except BaseException:
         child.kill()
         child.wait()

@@ -110,6 +110,14 @@ def listing(root: str) -> list[Record]:
     return found
 
 
+def forget(directory: str) -> None:
+    """Remove a record and all beside it."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+
+
 def open_init(record: Record) -> int | None:
     """Open a pidfd of the container's init; None when it has ended, be it a zombie or gone. The caller closes it."""
     if not record.pid or record.boot != procfs.boot_id():
