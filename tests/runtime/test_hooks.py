@@ -197,7 +197,7 @@ def test_one_of_the_container_is_the_containers_program(make, outcome, busybox_r
 
 def test_one_of_the_container_has_no_more_rights_than_the_containers_program(make, outcome):
     """An image brings the program of this hook along: it must not get a host's power for it."""
-    look = "id -u; grep -e ^Cap -e ^NoNewPrivs -e ^Seccomp: -e ^Groups /proc/self/status; umask; ls /proc/self/fd | wc -l"
+    look = "id -u; grep -e ^Cap -e ^NoNew -e ^Seccomp: -e ^Groups /proc/self/status; umask; ls /proc/self/fd | wc -l"
 
     def change(config):
         config["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", f"({look}) >/tmp/hook"]}]}
