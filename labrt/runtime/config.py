@@ -134,15 +134,26 @@ def namespaces_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def resources(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The container's linux.resources. A list of device rules ends with those for the devices that all have.
+    """The container's linux.resources. Device rules that forbid all devices end with those that all containers have.
 
     runc and crun add these as well, and those who write a config know it: podman's forbids all devices and leaves it
     to the runtime to allow /dev/null.
     """
     wanted = dict((config.get("linux") or {}).get("resources") or {})
-    if wanted.get("devices"):
+    if _forbids_all(wanted.get("devices") or ()):
         wanted["devices"] = [*wanted["devices"], *(rule for rule in DEVICES if rule["allow"])]
     return wanted
+
+
+def _forbids_all(rules: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a device that no rule is about is forbidden: the last rule for all of them says so."""
+    allowed = True
+    for rule in rules:
+        numbers = [rule.get(name) for name in ("major", "minor")]
+        anything = (rule.get("type") or "a") == "a" and all(number is None or number < 0 for number in numbers)
+        if anything and {*(rule.get("access") or "rwm")} == {*"rwm"}:
+            allowed = bool(rule.get("allow"))
+    return not allowed
 
 
 def sysctl_path(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from labrt.errors import InvalidConfig, LabrtError, NotFound
+from labrt.linux.cgroups import devices
 from labrt.runtime import config as oci
 from labrt.runtime import fields, rules
 
@@ -501,8 +502,21 @@ def test_a_namespace_of_ours_by_its_path_is_not_the_containers_own():
 def test_device_rules_end_with_those_that_all_have():
     config = usual()
     config["linux"]["resources"]["devices"] = [{"allow": False, "access": "rwm"}]
-    devices = oci.resources(config)["devices"]
-    assert devices[0] == {"allow": False, "access": "rwm"}
-    assert {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"} in devices
+    found = oci.resources(config)["devices"]
+    assert found[0] == {"allow": False, "access": "rwm"}
+    assert {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"} in found
     config["linux"]["resources"] = {}
     assert "devices" not in oci.resources(config)
+
+
+def test_where_all_devices_are_allowed_nothing_is_added():
+    """It would cut a hole into what is forbidden in particular, which the kernel cannot have."""
+    for rules in (
+        [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 1, "access": "rw"}],
+        [{"allow": False, "type": "c", "major": 1, "access": "rw"}],
+        [{"allow": False}, {"allow": True, "type": "a", "major": -1, "minor": -1}],
+    ):
+        config = usual()
+        config["linux"]["resources"]["devices"] = rules
+        assert oci.resources(config)["devices"] == rules
+        devices.evaluate(oci.resources(config)["devices"])
