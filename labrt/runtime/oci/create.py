@@ -173,7 +173,7 @@ def _listen(directory: str) -> socket.socket:
 
 
 def send_master(console_socket: str, master: int) -> None:
-    """Hand a terminal to whoever listens on the console socket, with its name as runc sends it."""
+    """Hand a terminal to whoever listens on the console socket, with a name, which only people look at."""
     from labrt.linux import pty
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:

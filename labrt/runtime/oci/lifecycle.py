@@ -129,7 +129,7 @@ def delete(root: str, id: str, *, force: bool = False) -> list[str]:
     pidfd = records.open_init(record)
     if pidfd is not None:
         _end(record, pidfd)
-    cgroup = cgroup_of(record)
+    cgroup = cgroup_of(record) if record.pid or _made_its_cgroup(record) else None
     if cgroup:
         from labrt.runtime.oci import groups
 
@@ -145,6 +145,14 @@ def delete(root: str, id: str, *, force: bool = False) -> list[str]:
     from labrt.runtime import hooks
 
     return hooks.run_all(config, "poststop", state, cwd=record.bundle)
+
+
+def _made_its_cgroup(record: Record) -> bool:
+    """Whether a `create` that was killed came to making the cgroup that it named: it could be another container's."""
+    from labrt.linux import ledger
+
+    mine = ("cgroup", record.cgroup, record.creator[0])
+    return any((entry.kind, entry.what, entry.made_by) == mine for entry in ledger.entries())
 
 
 def _end(record: Record, pidfd: int) -> None:

@@ -131,6 +131,21 @@ def test_a_create_that_is_killed_leaves_nothing_that_delete_does_not_find(oci, e
     assert not [path for tree in cgroups.detect().trees for path in Path(tree.mountpoint).glob(f"labrt/{id}")]
 
 
+def test_what_a_killed_create_had_only_named_is_not_taken_down(oci):
+    """It was killed after its record was written, and before it had found that the cgroup is another container's."""
+    first = oci.create("sleep", "1000")
+    oci("start", first)
+    second = oci.bundle("sleep", "1000")
+    (oci.root / second).mkdir()
+    record = json.loads((oci.root / first / "state.json").read_text())
+    half = record | {"id": second, "pid": 0, "creator": [1 << 30, 1]}
+    (oci.root / second / "state.json").write_text(json.dumps(half))
+    assert oci.state(second)["status"] == "stopped"
+    oci("delete", second)
+    assert in_cgroup(first) == [record["pid"]]
+    assert oci.state(first)["status"] == "running"
+
+
 def test_the_interpreter_is_out_of_reach(oci):
     id = oci.create("sleep", "1000")
     assert os.statvfs(f"/proc/{oci.state(id)['pid']}/exe").f_flag & os.ST_RDONLY
