@@ -28,6 +28,11 @@ TTY = 5  # the group of terminals, in Debian's /etc/group and most images'
 # File systems that show a namespace, which the kernel mounts for its owner only: the machine's is bound in their place.
 SHOWN = {"sysfs": ("network", "/sys", "rro"), "proc": ("pid", "/proc", "rw"), "mqueue": ("ipc", "/dev/mqueue", "rw")}
 
+_BETWEEN = {
+    "destination": "/sys/fs/cgroup", "type": "tmpfs", "source": "tmpfs",
+    "options": ["nosuid", "noexec", "nodev", "mode=755", "size=64k"],
+}  # fmt: skip
+
 
 def adapt(config: dict[str, Any]) -> None:
     """Change a config.json, in place, so that the kernel grants it to root of a user namespace.
@@ -52,6 +57,9 @@ def adapt(config: dict[str, Any]) -> None:
             config["mounts"].remove(mount)
         elif namespace and namespace not in own:
             mount |= {"type": "bind", "source": source, "options": ["rbind", "rslave", mode, "nosuid", "noexec"]}
+            if source == "/sys":
+                # The container's cgroup2 is one file system with the machine's, and must not lie directly on it.
+                config["mounts"].insert(config["mounts"].index(mount) + 1, dict(_BETWEEN))
         elif mount.get("type") == "devpts" and not has_tty:
             mount["options"] = [option for option in mount.get("options") or () if option != f"gid={TTY}"]
     for device in linux.pop("devices", None) or ():
