@@ -21,71 +21,74 @@ from labrt.runtime import config as oci
 from labrt.runtime import fields, rules
 
 REFUSED, PASSED_OVER = "refused", "passed over"
-INSIDE, HOOKS, CGROUPS = "test_config_inside.py", "test_hooks.py", "../linux/cgroups/test_cgroups_resources.py"
+HOOKS, CGROUPS = "test_hooks.py", "../linux/cgroups/test_cgroups_resources.py"
+PROCESS, NAMESPACES, MOUNTS, DEVICES, SECCOMP = (
+    f"config_json/test_config_{name}.py" for name in ("process", "namespaces", "mounts", "devices", "seccomp")
+)
 
 # Each property: the file and the test that shows what it does. A line is for all properties below it, too.
 SCHEMA: dict[str, Any] = {
     "ociVersion": ("test_config.py", "test_versions"),
     "annotations": (HOOKS, "test_each_has_its_moment_its_namespaces_and_its_state"),
-    "hostname": (INSIDE, "test_names"),
-    "domainname": (INSIDE, "test_names"),
+    "hostname": (NAMESPACES, "test_names"),
+    "domainname": (NAMESPACES, "test_names"),
     "hooks": (HOOKS, "test_each_has_its_moment_its_namespaces_and_its_state"),
     "hooks.prestart[].path": (HOOKS, "test_one_that_cannot_be_run_says_why"),
     "hooks.prestart[].timeout": (HOOKS, "test_one_that_takes_too_long_is_ended_with_its_children"),
-    "mounts": (INSIDE, "test_mount_options"),
-    "mounts[].destination": (INSIDE, "test_relative_paths_of_mounts"),
-    "mounts[].source": (INSIDE, "test_relative_paths_of_mounts"),
-    "mounts[].uidMappings": (INSIDE, "test_idmapped_mounts"),
-    "mounts[].gidMappings": (INSIDE, "test_idmapped_mounts"),
+    "mounts": (MOUNTS, "test_mount_options"),
+    "mounts[].destination": (MOUNTS, "test_relative_paths_of_mounts"),
+    "mounts[].source": (MOUNTS, "test_relative_paths_of_mounts"),
+    "mounts[].uidMappings": (MOUNTS, "test_idmapped_mounts"),
+    "mounts[].gidMappings": (MOUNTS, "test_idmapped_mounts"),
     "root.path": ("test_lifecycle.py", "test_a_config_that_cannot_be_is_refused_by_name"),
-    "root.readonly": (INSIDE, "test_a_read_only_root"),
-    "process.args": (INSIDE, "test_the_program"),
+    "root.readonly": (MOUNTS, "test_a_read_only_root"),
+    "process.args": (PROCESS, "test_the_program"),
     "process.commandLine": REFUSED,
-    "process.consoleSize": (INSIDE, "test_the_terminal_has_its_size"),
-    "process.cwd": (INSIDE, "test_the_program"),
-    "process.env": (INSIDE, "test_the_program"),
-    "process.terminal": (INSIDE, "test_the_terminal_has_its_size"),
-    "process.user": (INSIDE, "test_the_program"),
+    "process.consoleSize": (PROCESS, "test_the_terminal_has_its_size"),
+    "process.cwd": (PROCESS, "test_the_program"),
+    "process.env": (PROCESS, "test_the_program"),
+    "process.terminal": (PROCESS, "test_the_terminal_has_its_size"),
+    "process.user": (PROCESS, "test_the_program"),
     "process.user.username": REFUSED,
-    "process.capabilities": (INSIDE, "test_capabilities"),
-    "process.apparmorProfile": (INSIDE, "test_apparmor"),
-    "process.oomScoreAdj": (INSIDE, "test_the_program"),
+    "process.capabilities": (PROCESS, "test_capabilities"),
+    "process.apparmorProfile": (PROCESS, "test_apparmor"),
+    "process.oomScoreAdj": (PROCESS, "test_the_program"),
     "process.selinuxLabel": ("test_config.py", "test_labels_need_their_module"),
-    "process.ioPriority": (INSIDE, "test_io_priority"),
-    "process.noNewPrivileges": (INSIDE, "test_the_program"),
-    "process.scheduler": (INSIDE, "test_schedulers"),
-    "process.rlimits": (INSIDE, "test_the_program"),
-    "process.execCPUAffinity": (INSIDE, "test_cpus_of_exec"),
-    "linux.devices": (INSIDE, "test_devices"),
-    "linux.netDevices": (INSIDE, "test_interfaces_of_the_host"),
-    "linux.uidMappings": (INSIDE, "test_a_user_namespace"),
-    "linux.gidMappings": (INSIDE, "test_a_user_namespace"),
-    "linux.namespaces": (INSIDE, "test_new_namespaces"),
-    "linux.namespaces[].path": (INSIDE, "test_joined_namespaces"),
+    "process.ioPriority": (PROCESS, "test_io_priority"),
+    "process.noNewPrivileges": (PROCESS, "test_the_program"),
+    "process.scheduler": (PROCESS, "test_schedulers"),
+    "process.rlimits": (PROCESS, "test_the_program"),
+    "process.execCPUAffinity": (PROCESS, "test_cpus_of_exec"),
+    "linux.devices": (DEVICES, "test_devices"),
+    "linux.netDevices": (DEVICES, "test_interfaces_of_the_host"),
+    "linux.uidMappings": (NAMESPACES, "test_a_user_namespace"),
+    "linux.gidMappings": (NAMESPACES, "test_a_user_namespace"),
+    "linux.namespaces": (NAMESPACES, "test_new_namespaces"),
+    "linux.namespaces[].path": (NAMESPACES, "test_joined_namespaces"),
     "linux.resources": (CGROUPS, "test_the_specifications_own_example"),
-    "linux.resources.unified": (INSIDE, "test_unified"),
-    "linux.resources.devices": (INSIDE, "test_device_rules"),
+    "linux.resources.unified": (DEVICES, "test_unified"),
+    "linux.resources.devices": (DEVICES, "test_device_rules"),
     "linux.resources.blockIO": (CGROUPS, "test_the_specifications_own_example"),
     "linux.resources.hugepageLimits": (
         CGROUPS,
         "test_huge_pages_are_counted_when_they_are_reserved_where_the_kernel_can",
     ),
     "linux.resources.rdma": (CGROUPS, "test_rdma"),
-    "linux.cgroupsPath": (INSIDE, "test_cgroups_path"),
-    "linux.rootfsPropagation": (INSIDE, "test_propagation_of_the_root"),
-    "linux.seccomp": (INSIDE, "test_seccomp"),
-    "linux.seccomp.flags": (INSIDE, "test_seccomp"),
-    "linux.seccomp.listenerPath": (INSIDE, "test_a_seccomp_agent_answers"),
-    "linux.seccomp.listenerMetadata": (INSIDE, "test_a_seccomp_agent_answers"),
-    "linux.sysctl": (INSIDE, "test_sysctls"),
-    "linux.maskedPaths": (INSIDE, "test_masked_and_read_only_paths"),
-    "linux.readonlyPaths": (INSIDE, "test_masked_and_read_only_paths"),
+    "linux.cgroupsPath": (DEVICES, "test_cgroups_path"),
+    "linux.rootfsPropagation": (MOUNTS, "test_propagation_of_the_root"),
+    "linux.seccomp": (SECCOMP, "test_seccomp"),
+    "linux.seccomp.flags": (SECCOMP, "test_seccomp"),
+    "linux.seccomp.listenerPath": (SECCOMP, "test_a_seccomp_agent_answers"),
+    "linux.seccomp.listenerMetadata": (SECCOMP, "test_a_seccomp_agent_answers"),
+    "linux.sysctl": (NAMESPACES, "test_sysctls"),
+    "linux.maskedPaths": (MOUNTS, "test_masked_and_read_only_paths"),
+    "linux.readonlyPaths": (MOUNTS, "test_masked_and_read_only_paths"),
     "linux.mountLabel": ("test_config.py", "test_labels_need_their_module"),
     "linux.intelRdt": REFUSED,
-    "linux.memoryPolicy": (INSIDE, "test_memory_policy"),
-    "linux.personality": (INSIDE, "test_personality"),
+    "linux.memoryPolicy": (PROCESS, "test_memory_policy"),
+    "linux.personality": (PROCESS, "test_personality"),
     "linux.personality.flags": REFUSED,
-    "linux.timeOffsets": (INSIDE, "test_clocks"),
+    "linux.timeOffsets": (NAMESPACES, "test_clocks"),
     "solaris": PASSED_OVER,
     "windows": PASSED_OVER,
     "zos": PASSED_OVER,
@@ -511,12 +514,12 @@ def test_device_rules_end_with_those_that_all_have():
 
 def test_where_all_devices_are_allowed_nothing_is_added():
     """It would cut a hole into what is forbidden in particular, which the kernel cannot have."""
-    for rules in (
+    for given in (
         [{"allow": True, "access": "rwm"}, {"allow": False, "type": "c", "major": 1, "access": "rw"}],
         [{"allow": False, "type": "c", "major": 1, "access": "rw"}],
         [{"allow": False}, {"allow": True, "type": "a", "major": -1, "minor": -1}],
     ):
         config = usual()
-        config["linux"]["resources"]["devices"] = rules
-        assert oci.resources(config)["devices"] == rules
+        config["linux"]["resources"]["devices"] = given
+        assert oci.resources(config)["devices"] == given
         devices.evaluate(oci.resources(config)["devices"])
