@@ -17,7 +17,7 @@ from labrt.cli.group import SECTIONS
 
 SUMMARIES = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
 OURS = ("completion", "df", "doctor", "prune", "reset")  # df and prune are words of `docker system`
-OUR_OPTIONS = {("save", "--format")}  # podman's
+OUR_OPTIONS = {("wait", "--condition"), ("save", "--format")}  # podman's
 
 
 def run(*arguments: str, **how: object) -> subprocess.CompletedProcess[str]:
@@ -69,7 +69,7 @@ def test_help_of_run_is_not_h():
         (["exec", "nap"], "COMMAND"),
         (["ps", "--nonsense"], "--nonsense"),
         (["start", "-a", "one", "two"], "multiple containers"),
-        (["stpo"], "did you mean start or stop"),
+        (["stpo"], "did you mean start or stats or stop"),
     ],
 )
 def test_wrong_usage_is_125_one_line_and_the_usage(arguments, says):

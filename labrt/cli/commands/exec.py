@@ -50,8 +50,9 @@ def command(
     how |= {"privileged": True} if privileged else {}
     found = parameters.get(name)
     if found.status != "running":
-        verb = "unpause" if found.status == "paused" else "start"
-        raise Conflict(f"container {name} is not running, it is {found.status}", remedy=f"`labrt {verb} {name}`")
+        if found.status == "paused":
+            raise Conflict(f"container {name} is paused", remedy=f"`labrt unpause {name}` lets it go on")
+        raise Conflict(f"container {name} is not running", remedy=f"`labrt start {name}` starts it")
     container = found.runtime
     if detach:
         return _in_background(container, words, how)
