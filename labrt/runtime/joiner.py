@@ -17,6 +17,7 @@ Interface: `run(request, reply, pidfd, *stdio)`, called by the launcher. See set
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -144,6 +145,10 @@ def _scout(
         different |= namespaces.KINDS[kind][0]
     rootfs.seal_imports()
     syscalls.setns(pidfd, different)
+    if CLONE.NEWUSER in different:
+        with contextlib.suppress(OSError):  # there may be no root in it
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)  # we are nobody in there, and so would our terminal be
     pid, _ = syscalls.clone3(CLONE.PARENT, exit_signal=0)  # how its end is told is inherited from us
     if pid == 0:
         try:

@@ -195,6 +195,7 @@ def become(
     for step in program.steps:
         step()
     _enter_directory(program.cwd, user)
+    _give_stdio(user)
     if program.labelled and proc is not None:
         from labrt.linux import labels  # since `proc` was opened
 
@@ -221,6 +222,23 @@ def _install(program: Program, hand_over: Callable[[int], None] | None) -> None:
     if program.filter_flags & SECCOMP_FILTER_FLAG.NEW_LISTENER and hand_over:
         hand_over(listener)
         os.close(listener)
+
+
+def _give_stdio(user: User) -> None:
+    """Let the user open /dev/stdout: pipes, and the terminal of the container's own, become theirs.
+
+    Nothing else does: a file, or the terminal of whoever started us, is not ours to give away.
+    """
+    try:
+        terminals = os.stat("/dev/pts").st_dev
+    except OSError:
+        terminals = -1
+    for fd in (0, 1, 2):
+        with contextlib.suppress(OSError):  # closed; or of somebody who does not exist in our user namespace
+            info = os.fstat(fd)
+            ours = stat.S_ISFIFO(info.st_mode) or (stat.S_ISCHR(info.st_mode) and info.st_dev == terminals)
+            if ours and info.st_uid != user.uid:
+                os.fchown(fd, user.uid, -1)  # a terminal's group stays tty
 
 
 def _change_user(user: User) -> None:
@@ -299,7 +317,8 @@ def look_up(program: Program) -> None:
         raise _not_found(name)
     if not any(stat.S_ISREG(mode) and mode & 0o111 for mode in found):
         remedy = "is it a program for this machine, with the x bit set?"
-        raise CommandNotExecutable(f"exec: {name}: permission denied", remedy=remedy)  # podman and docker read these words
+        # podman and docker look for these very words.
+        raise CommandNotExecutable(f"exec: {name}: permission denied", remedy=remedy)
 
 
 def _candidates(name: str, env: Mapping[str, str]) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import array
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,40 @@ def test_who_where_and_with_what(oci, running):
     assert out == "1000\n50\n50 7 8\n/tmp\nnew kept\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n"
     out = oci("exec", "--cap", "CAP_CHOWN", running, "grep", "CapEff", "/proc/self/status").stdout
     assert out == "CapEff:\t0000000000000021\n"
+
+
+def test_a_user_may_open_what_they_write_to(oci, running, tmp_path):
+    write = "echo out > /dev/stdout; echo err > /dev/stderr"
+    done = oci("exec", "--user", "1000", running, "sh", "-c", write)
+    assert (done.stdout, done.stderr) == ("out\n", "err\n")
+    done = oci("exec", "--user", "1000", "-t", running, "sh", "-c", f"{write}; stat -c '%u %g' $(tty)")
+    assert done.stdout == "out\nerr\n1000 5\n"
+    file = tmp_path / "file"
+    with open(file, "w") as stdout:
+        oci("exec", "--user", "1000", running, "sh", "-c", "echo out", stdout=stdout)
+    assert (file.read_text(), file.stat().st_uid) == ("out\n", 0), "a file stays its owner's"
+
+
+@pytest.fixture
+def open_root(busybox_root) -> Iterator[Path]:
+    """A root that others than root may reach, unlike pytest's directories."""
+    with tempfile.TemporaryDirectory(prefix="oci-", dir="/tmp") as name:
+        os.chmod(name, 0o755)
+        yield Path(shutil.copytree(busybox_root, Path(name, "root"), symlinks=True))
+
+
+def test_in_a_user_namespace(oci, open_root):
+    def change(config):
+        config["root"]["path"] = str(open_root)
+        config["linux"]["namespaces"].append({"type": "user"})
+        for name in ("uidMappings", "gidMappings"):
+            config["linux"][name] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+
+    id = oci.create("sleep", "1000", change=change)
+    oci("start", id)
+    probe = "id -u; cat /proc/self/uid_map; stat -c '%u %g' $(tty)"
+    assert oci("exec", "-t", id, "sh", "-c", probe).stdout.split() == ["0", "0", "100000", "65536", "0", "5"]
+    assert oci("exec", "-u", "33:44", id, "sh", "-c", "id -u; id -g").stdout == "33\n44\n"
 
 
 def test_a_process_file_is_all_that_counts(oci, running, tmp_path):
