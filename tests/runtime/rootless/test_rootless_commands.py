@@ -130,7 +130,7 @@ def test_devices_and_namespaces_of_the_machine(user):
     ).read_text()
     user.labrt(*run, "--ipc", "host", "box", "true")
     said = user.labrt(*run, "--cgroup-parent", "/elsewhere", "box", "true", code=125)
-    assert "cgroup cannot be /elsewhere" in said
+    assert "/elsewhere" in said and "slice" in said
 
 
 def test_a_hard_limit_stays_below_the_users_own(user):
