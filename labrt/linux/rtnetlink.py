@@ -1,11 +1,10 @@
 """Moving a network interface into another network namespace, with its addresses: a little of rtnetlink(7), by hand.
 
     move("eth1", namespace, name="eth0")      `namespace` is a descriptor of /proc/PID/ns/net
+    ask("…", RTM_NEWLINK, NLM_F_ACK, body)    one request, for network/links.py, addresses.py and routes.py
 
 The kernel takes an interface's addresses away when it moves, so they are read before and given back after. What it is
-called then may be a template, `eth%d`: the kernel counts. For the rest of networking see the rooms that have pyroute2
-or ip(8); this is on the way of a container's start, and must also work where neither is. See netlink(7), rtnetlink(7),
-network_namespaces(7).
+called then may be a template, `eth%d`: the kernel counts. See netlink(7), rtnetlink(7), network_namespaces(7).
 """
 
 from __future__ import annotations
@@ -52,15 +51,15 @@ def move(interface: str, namespace: int, *, name: str = "") -> None:
         raise InvalidConfig(f"linux.netDevices: there is no {interface!r} here", remedy="see `ip link`") from None
     addresses = _addresses(index)
     wanted = name or interface
-    with _entered(namespace):
+    with entered(namespace):
         there = dict(socket.if_nameindex())
         if wanted in there.values():
             problem = f"linux.netDevices: {interface}: there is a {wanted!r} in the container already"
             raise InvalidConfig(problem, remedy="give it another name, such as eth%d")
-    attributes = _attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace))
-    attributes += _attribute(IFLA_IFNAME, wanted.encode() + b"\0")
+    attributes = attribute(IFLA_NET_NS_FD, struct.pack("=I", namespace))
+    attributes += attribute(IFLA_IFNAME, wanted.encode() + b"\0")
     _change_link(f"move {interface} to another namespace as {wanted}", index, attributes)
-    with _entered(namespace):
+    with entered(namespace):
         (index,) = {index for index, _ in socket.if_nameindex()} - {*there}  # its number may be another one now
         for address in addresses:
             _give(wanted, index, address)
@@ -71,7 +70,7 @@ def move(interface: str, namespace: int, *, name: str = "") -> None:
 
 
 @contextlib.contextmanager
-def _entered(namespace: int) -> Iterator[None]:
+def entered(namespace: int) -> Iterator[None]:
     """Be in another network namespace for the length of a block. Of all kinds only some can be left like this."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -90,22 +89,22 @@ def _entered(namespace: int) -> Iterator[None]:
 def _change_link(what: str, index: int, attributes: bytes, *, up: bool = False) -> None:
     flags = IFF_UP if up else 0
     body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
-    _ask(what, RTM_NEWLINK, NLM_F_ACK, body + attributes)
+    ask(what, RTM_NEWLINK, NLM_F_ACK, body + attributes)
 
 
 def _addresses(index: int) -> list[Address]:
     """Read what an interface has of permanent addresses with global scope, of IPv4 and IPv6."""
     found = []
     body = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, index)
-    for answer in _ask("list addresses", RTM_GETADDR, NLM_F_DUMP, body):
+    for answer in ask("list addresses", RTM_GETADDR, NLM_F_DUMP, body):
         family, prefix, flags, scope, of = struct.unpack_from("=BBBBI", answer)
-        attributes = dict(_attributes(answer[8:]))
+        attributes = dict(attributes_of(answer[8:]))
         if IFA_FLAGS in attributes:  # all 32 of them; the header has room for 8
             (flags,) = struct.unpack("=I", attributes[IFA_FLAGS])
         if of == index and scope == RT_SCOPE_UNIVERSE and flags & IFA_F_PERMANENT:
             # Not its lifetime, which is for ever, nor its label, in which is the name that the interface has here.
             kept = (pair for pair in attributes.items() if pair[0] not in (IFA_CACHEINFO, IFA_LABEL))
-            packed = b"".join(_attribute(kind, data) for kind, data in kept)
+            packed = b"".join(attribute(kind, data) for kind, data in kept)
             found.append(Address(family, prefix, packed))
     return found
 
@@ -113,17 +112,19 @@ def _addresses(index: int) -> list[Address]:
 def _give(name: str, index: int, address: Address) -> None:
     body = struct.pack("=BBBBI", address.family, address.prefix, IFA_F_PERMANENT, RT_SCOPE_UNIVERSE, index)
     try:
-        _ask(f"give {name} its address", RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body + address.attributes)
+        ask(f"give {name} its address", RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body + address.attributes)
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
+def attribute(kind: int, data: bytes) -> bytes:
+    """Pack one attribute: its length, its kind, its data, and zeros up to a multiple of four."""
     return struct.pack("=HH", 4 + len(data), kind) + data + b"\0" * (-len(data) % 4)
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+def attributes_of(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the attributes in these bytes: (kind, data)."""
     while len(data) >= 4:
         length, kind = struct.unpack_from("=HH", data)
         if length < 4:
@@ -132,7 +133,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[(length + 3) & ~3 :]
 
 
-def _ask(what: str, kind: int, flags: int, body: bytes) -> list[bytes]:
+def ask(what: str, kind: int, flags: int, body: bytes) -> list[bytes]:
     """Send one request, and return the answers of a dump. Raises KernelError with the kernel's errno."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
         sock.send(struct.pack("=IHHII", 16 + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body)

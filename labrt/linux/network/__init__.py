@@ -1,0 +1,20 @@
+"""Networks, from a loopback to published ports: each file one primitive that a notebook uses alone.
+
+    interfaces    what is there; loopback_up()                      (notebook 14)
+    links         bridge, veth, macvlan: make, move, switch on, delete
+    addresses     give an interface an address      routes      say where packets go
+    nft           run nft(8): rules, and counters   firewall    the rules of a house of networks, in one table of its own
+    forwarding    let this machine be a router, and put that back   (notebook 15)
+    ports         claim a port of the host          relay       carry what comes to it, for TCP and UDP
+    resolver      answer names, for who asks 127.0.0.11
+
+The wire is rtnetlink.py's: forty lines of messages. A netlink library costs half a second at import, three times what a
+whole container takes to start, and these few messages have not changed since Linux 2.6. Names and rules are left to a
+library and a program (dnslib, nft), for their formats are not.
+"""
+
+from __future__ import annotations
+
+from labrt.linux.network.interfaces import IFF, Interface, interfaces, loopback_up
+
+__all__ = ["IFF", "Interface", "interfaces", "loopback_up"]

@@ -1,0 +1,132 @@
+"""Making network interfaces, which rtnetlink calls links: bridges, veth pairs, macvlans.
+
+    bridge("br0")                              a switch in the kernel
+    veth("v1", "eth0", namespace=fd)           a cable: one end here, the other at once in another network namespace
+    macvlan("eth0", "eth1", namespace=fd)      a second card behind a card that there is
+    change("v1", master="br0", up=True)        plug it in, switch it on
+    delete("br0")
+
+Deleting one end of a cable deletes the other; a namespace that ends takes its links with it, but for real cards, which
+come home. `namespace` is a descriptor of /proc/PID/ns/net; None is ours. Needs CAP_NET_ADMIN over each namespace.
+See ip-link(8), veth(4), rtnetlink(7). Notebook 14.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from labrt.errors import Conflict, InvalidInput, KernelError, NotFound, NotSupported
+from labrt.linux import rtnetlink
+from labrt.linux.network.interfaces import IFF
+from labrt.linux.rtnetlink import attribute
+
+# linux/if_link.h, linux/veth.h
+RTM_DELLINK = 17
+IFLA_ADDRESS, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 4, 5, 10, 18
+IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER, IFLA_MACVLAN_MODE = 1, 2, 1, 1
+MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+NAME_SIZE = 16  # with the zero at its end
+
+
+def bridge(name: str, *, mtu: int | None = None, mac: str = "") -> None:
+    """Make a bridge, switched off. Raises Conflict when there is an interface of this name.
+
+    A `mac` of its own stays; without one it takes the smallest of its ports', which changes as they come and go.
+    """
+    _new(name, "bridge", b"", mtu=mtu, mac=mac)
+
+
+def veth(name: str, peer: str, *, namespace: int | None = None, mac: str = "", mtu: int | None = None) -> None:
+    """Make a cable from `name`, here, to `peer`, in `namespace`. `mac` is the peer's."""
+    there = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + _common(peer, mtu, mac, namespace)
+    _new(name, "veth", attribute(VETH_INFO_PEER, there), mtu=mtu)
+
+
+def macvlan(
+    name: str, parent: str, *, mode: str = "bridge", namespace: int | None = None, mac: str = "", mtu: int | None = None
+) -> None:
+    """Make a card with a MAC of its own behind the card `parent`: on the wire it is one more machine."""
+    if mode not in MACVLAN_MODES:
+        raise InvalidInput(f"macvlan mode {mode!r} is not known", remedy=f"one of {', '.join(MACVLAN_MODES)}")
+    data = attribute(IFLA_MACVLAN_MODE, struct.pack("=I", MACVLAN_MODES[mode]))
+    behind = attribute(IFLA_LINK, struct.pack("=I", index(parent)))
+    _new(name, "macvlan", data, mtu=mtu, mac=mac, namespace=namespace, more=behind)
+
+
+def change(name: str, *, up: bool | None = None, master: str | None = None, mtu: int | None = None) -> None:
+    """Change a link: switch it on or off, make it a port of the bridge `master` ("": of none any more)."""
+    body = b"" if mtu is None else attribute(IFLA_MTU, struct.pack("=I", mtu))
+    if master is not None:
+        body += attribute(IFLA_MASTER, struct.pack("=I", index(master) if master else 0))
+    flags, mask = (IFF.UP if up else 0, 0 if up is None else IFF.UP)
+    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index(name), flags, mask)
+    rtnetlink.ask(f"change {name}", rtnetlink.RTM_NEWLINK, rtnetlink.NLM_F_ACK, head + body)
+
+
+def delete(name: str) -> bool:
+    """Delete a link; False if there is none of this name."""
+    try:
+        head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index(name), 0, 0)
+        rtnetlink.ask(f"delete {name}", RTM_DELLINK, rtnetlink.NLM_F_ACK, head)
+    except (NotFound, KernelError) as error:
+        if isinstance(error, NotFound) or error.errno == errno.ENODEV:
+            return False
+        raise
+    return True
+
+
+def index(name: str) -> int:
+    """Return the number of a link. Raises NotFound."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        raise NotFound(f"there is no interface {name!r} here", remedy="see `ip link`") from None
+
+
+def exists(name: str) -> bool:
+    """Whether there is a link of this name in our network namespace."""
+    try:
+        return bool(socket.if_nametoindex(name))
+    except OSError:
+        return False
+
+
+def mac_of(address: str) -> str:
+    """Make up a MAC for an IPv4 address, locally administered: who has the address again has the MAC again."""
+    return "02:42:" + socket.inet_aton(address).hex(":")
+
+
+def random_mac() -> str:
+    """Make up a MAC that is locally administered, and no group's."""
+    number = os.urandom(6)
+    return bytes([number[0] & 0xFC | 0x02, *number[1:]]).hex(":")
+
+
+def _new(
+    name: str, kind: str, data: bytes, *, mtu: int | None = None, mac: str = "", namespace: int | None = None,
+    more: bytes = b"",
+) -> None:  # fmt: skip
+    info = attribute(IFLA_INFO_KIND, kind.encode()) + (attribute(IFLA_INFO_DATA, data) if data else b"")
+    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)
+    body = head + _common(name, mtu, mac, namespace) + more + attribute(IFLA_LINKINFO, info)
+    flags = rtnetlink.NLM_F_ACK | rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL
+    try:
+        rtnetlink.ask(f"make the {kind} {name}", rtnetlink.RTM_NEWLINK, flags, body)
+    except KernelError as error:
+        if error.errno == errno.EEXIST:
+            raise Conflict(f"there is an interface {name} already", remedy=f"`ip link show {name}`") from None
+        if error.errno == errno.EOPNOTSUPP:
+            raise NotSupported(f"this kernel has no {kind}", remedy=f"`modprobe {kind}`, or a stock kernel") from None
+        raise
+
+
+def _common(name: str, mtu: int | None, mac: str, namespace: int | None) -> bytes:
+    if not 0 < len(name.encode()) < NAME_SIZE:
+        raise InvalidInput(f"{name!r} is no interface's name", remedy=f"1 to {NAME_SIZE - 1} bytes")
+    found = attribute(rtnetlink.IFLA_IFNAME, name.encode() + b"\0")
+    found += attribute(IFLA_MTU, struct.pack("=I", mtu)) if mtu else b""
+    found += attribute(IFLA_ADDRESS, bytes.fromhex(mac.replace(":", ""))) if mac else b""
+    return found + (attribute(rtnetlink.IFLA_NET_NS_FD, struct.pack("=I", namespace)) if namespace is not None else b"")
