@@ -41,6 +41,16 @@ class Paths(NamedTuple):
         return os.path.join(self.state, "volumes")
 
     @property
+    def networks(self) -> str:
+        """One directory per network, named as it is: what it shall be like. Leases are below `run`."""
+        return os.path.join(self.state, "networks")
+
+    @property
+    def leases(self) -> str:
+        """One file per network: who has which address now. A boot, which ends all containers, ends all leases."""
+        return os.path.join(self.run, "networks")
+
+    @property
     def cache(self) -> str:
         """What can be made again: compiled seccomp filters, the embedded default image."""
         return os.path.join(self.state, "cache")
@@ -73,6 +83,15 @@ def default() -> Paths:
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     run = os.environ.get("XDG_RUNTIME_DIR") or f"/tmp/labrt-{user}"
     return Paths(os.path.join(data, "labrt"), os.path.join(run, "labrt"))
+
+
+def progress() -> str:
+    """Return where the course keeps what its learner has written: their home, which outlives labrt and its images."""
+    root = os.environ.get("LABRT_ROOT")
+    if root:
+        return os.path.join(os.path.abspath(root), "lib", "progress")
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "labrt", "progress")
 
 
 def owner() -> int:

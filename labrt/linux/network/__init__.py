@@ -8,9 +8,9 @@
     ports         claim a port of the host          relay       carry what comes to it, for TCP and UDP
     resolver      answer names, for who asks 127.0.0.11
 
-The wire is rtnetlink.py's: forty lines of messages. A netlink library costs half a second at import, three times what a
-whole container takes to start, and these few messages have not changed since Linux 2.6. Names and rules are left to a
-library and a program (dnslib, nft), for their formats are not.
+The wire is rtnetlink.py's: forty lines of messages. A netlink library costs more at import than a whole container takes
+to start, and these few messages have not changed since Linux 2.6. DNS and the firewall are larger matters, and left to
+a library and a program (dnslib, nft).
 """
 
 from __future__ import annotations

@@ -49,14 +49,14 @@ def release(who: str) -> bool:
     """Say that `who` does not need it any more; the last one's word puts it back. False if they had not said so."""
     found = False
     for version in (4, 6):
-        users = _users(version)
-        if users and who in users:
+        users = _sets().get(f"ipv{version}", [])
+        if who in users:
             found = True
             if len(users) == 1:
                 _put_back(version)
             else:
                 nft.run(f'delete element inet {TABLE} ipv{version} {{ "{who}" }}')
-    if found and not any(_users(version) for version in (4, 6)):
+    if found and not any(name.startswith("ipv") for name in _sets()):
         with contextlib.suppress(FileNotFoundError):
             nft.run(f"delete table inet {TABLE}")
     return found

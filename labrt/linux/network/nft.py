@@ -32,7 +32,7 @@ def program() -> str:
 
 
 def run(script: str) -> None:
-    """Have these commands done, all or none. Raises KernelError in nft's words, FileNotFoundError too for no such table."""
+    """Have these commands done, all or none. Raises KernelError in nft's words: FileNotFoundError for no such table."""
     _run(["-f", "-"], script)
 
 
