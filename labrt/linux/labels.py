@@ -1,12 +1,11 @@
 """Security labels: what AppArmor and SELinux shall call a program, said before it is executed.
 
     check_apparmor(profile, "process.apparmorProfile")   refuse it where the kernel has no AppArmor
-    hold()                                               the host's /proc, before it is out of reach
     set_next(proc, apparmor="docker-default")            the label of what this thread executes next
 
 The kernel takes the label from the file /proc/self/attr/…/exec, so that must be the kernel's /proc: an image could have
 a directory of that name, and the container would go on without its label (CVE-2019-16884). So it is opened on the
-host, and kept over the pivot. See apparmor(7), proc_pid_attr(5), selinux(8); notebook 18.
+host, and kept over the pivot: heldproc.py. See apparmor(7), proc_pid_attr(5), selinux(8); notebook 18.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from __future__ import annotations
 import os
 
 from labrt.errors import KernelError, NotSupported, kernel_error
+from labrt.linux import heldproc
 
 UNCONFINED = "unconfined"  # the name by which AppArmor knows having no profile
 
@@ -44,13 +44,8 @@ def check_selinux(label: str, where: str) -> None:
         raise NotSupported(f"{where}: {label!r}: this kernel has no SELinux, or no policy", remedy="leave it out")
 
 
-def hold() -> int:
-    """Open the /proc of where we are, for later; the caller closes it."""
-    return os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
 def set_next(proc: int, *, apparmor: str = "", selinux: str = "") -> None:
-    """Label the program that this thread executes next. `proc` is of `hold`.
+    """Label the program that this thread executes next. `proc` is of heldproc.hold.
 
     To be done before the user and the capabilities change, and before no_new_privs, which allows no change of profile.
     """
@@ -64,7 +59,7 @@ def set_next(proc: int, *, apparmor: str = "", selinux: str = "") -> None:
 def _write(proc: int, names: tuple[str, ...], value: str, what: str) -> None:
     for name in names:
         try:
-            fd = os.open(name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+            fd = heldproc.open_below(proc, name, os.O_WRONLY)
         except FileNotFoundError:
             continue
         try:

@@ -405,6 +405,14 @@ def mount_setattr(
     _syscall("mount_setattr", dirfd, _path(path), flags, ctypes.byref(attr), ctypes.sizeof(attr), shown=shown)
 
 
+def fstatfs_type(fd: int) -> int:
+    """Which file system an open file lies on: a number of linux/magic.h. See fstatfs(2)."""
+    answer = (ctypes.c_long * 32)()  # struct statfs is 120 bytes, and begins with it
+    if _libc.fstatfs(fd, ctypes.byref(answer)) == -1:
+        raise _fail("fstatfs", [fd])
+    return int(answer[0])
+
+
 class _OpenHow(ctypes.Structure):
     """`struct open_how` of linux/openat2.h (24 bytes)."""
 

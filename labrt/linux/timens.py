@@ -11,7 +11,7 @@ import errno
 import os
 
 from labrt.errors import kernel_error
-from labrt.linux import syscalls
+from labrt.linux import heldproc, syscalls
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
@@ -20,25 +20,34 @@ if TYPE_CHECKING:
 CLONE_NEWTIME = 0x80
 
 
-def enter_new(offsets: Mapping[str, tuple[int, int]]) -> None:
+def enter_new(offsets: Mapping[str, tuple[int, int]], proc: int | None = None) -> None:
     """Make a time namespace, move its clocks, and enter it. `offsets`: seconds and nanoseconds, by clock.
 
     In three steps: unshare(2) makes it for our children only, for its clocks can be moved just until the first process
     is in it (a clone3 straight into a new one is too late); setns(2) then takes us in. Needs CAP_SYS_TIME for a clock,
-    and a single thread.
+    and a single thread. `proc` is of heldproc.hold; None: whatever is at /proc.
     """
     syscalls.unshare(CLONE_NEWTIME)
-    for clock, (seconds, nanoseconds) in offsets.items():
-        _move(f"{clock} {seconds} {nanoseconds}")
-    namespace = os.open("/proc/self/ns/time_for_children", os.O_RDONLY | os.O_CLOEXEC)
+    held = heldproc.hold() if proc is None else proc
+    try:
+        for clock, (seconds, nanoseconds) in offsets.items():
+            _move(held, f"{clock} {seconds} {nanoseconds}")
+        links = heldproc.open_below(held, "self/ns", os.O_PATH | os.O_DIRECTORY)
+    finally:
+        if proc is None:
+            os.close(held)
+    try:
+        namespace = os.open("time_for_children", os.O_RDONLY | os.O_CLOEXEC, dir_fd=links)
+    finally:
+        os.close(links)
     try:
         syscalls.setns(namespace, CLONE_NEWTIME)
     finally:
         os.close(namespace)
 
 
-def _move(line: str) -> None:
-    fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+def _move(proc: int, line: str) -> None:
+    fd = heldproc.open_below(proc, "self/timens_offsets", os.O_WRONLY)
     try:
         os.write(fd, line.encode())
     except OSError as error:

@@ -24,11 +24,12 @@ import errno
 import os
 import signal
 import socket
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from labrt.errors import InvalidConfig, kernel_error
-from labrt.linux import cgroups, mounts, namespaces, network, pty, rootfs, syscalls
-from labrt.linux.flags import CLONE
+from labrt.errors import InvalidConfig
+from labrt.linux import cgroups, heldproc, mounts, namespaces, network, pty, rootfs, syscalls
+from labrt.linux.flags import AT, CLONE, OPEN_TREE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime import program, wire
@@ -59,8 +60,8 @@ def run(birth: Birth, sock: socket.socket) -> None:
         prepared = birth.program or (prepare(birth.config) if birth.config.get("process") else None)
         if not wire.receive(sock)[0]:
             return  # the monitor is gone, or has given up
-        proc = hold_proc(prepared)
-        master = _build(birth, sock)
+        proc = heldproc.hold()  # before a mount namespace is joined, which may have anything at /proc
+        master = _build(birth, sock, proc)
         if birth.listener and prepared:
             program.look_up(prepared)
         warnings = prepared.warnings if prepared else []
@@ -109,7 +110,7 @@ def prepare(config: dict[str, Any]) -> program.Program:
     return program.prepare(config.get("process") or {}, linux.get("seccomp"), oci.user_annotation(config), linux=linux)
 
 
-def _build(birth: Birth, sock: socket.socket) -> int | None:
+def _build(birth: Birth, sock: socket.socket, proc: int) -> int | None:
     """Make the container around ourselves; return the terminal's master, if there is to be one."""
     process, linux = birth.config.get("process") or {}, birth.config["linux"]
     if birth.cgroup:
@@ -127,15 +128,31 @@ def _build(birth: Birth, sock: socket.socket) -> int | None:
     if CLONE.NEWNET in birth.flags:
         network.loopback_up()
     for name, value in (linux.get("sysctl") or {}).items():
-        _write(f"/proc/sys/{oci.sysctl_path(name)}", value, f"linux.sysctl.{name}")
+        heldproc.write(proc, f"sys/{oci.sysctl_path(name)}", value, f"linux.sysctl.{name}")
     if birth.late:
-        _unshare_late(birth)
+        _unshare_late(birth, proc)
     rootfs.execute(birth.root, before_entering=lambda: _before_entering(birth, sock))
+    ends = (end.fileno() for end in (sock, birth.listener) if end)
+    close_all_but([*ends, *(birth.stdio or ()), proc], first=3 + birth.kept)
     if birth.stdio is not None:
         set_stdio(*birth.stdio)
         return None
     size = process.get("consoleSize")
     return open_console((size["height"], size["width"]) if size else None)
+
+
+def close_all_but(keep: Iterable[int], *, first: int) -> None:
+    """Close all descriptors from `first` on, but for these: before anything in the container's root is looked at.
+
+    A directory of the host's among them would be a way out: a working directory /proc/self/fd/7 leads to it, also where
+    close-on-exec would close it in a moment (CVE-2024-21626).
+    """
+    for fd in sorted(keep):
+        if fd >= first:
+            if fd > first:
+                syscalls.close_range(first, fd - 1)
+            first = fd + 1
+    syscalls.close_range(first, (1 << 32) - 1)
 
 
 def set_oom_score(process: dict[str, Any], pid: int | str = "self") -> None:
@@ -144,16 +161,11 @@ def set_oom_score(process: dict[str, Any], pid: int | str = "self") -> None:
     From -1000 (never) to 1000; less than it has needs CAP_SYS_RESOURCE, and that not only in its user namespace.
     """
     if process.get("oomScoreAdj") is not None:
-        _write(f"/proc/{pid}/oom_score_adj", str(process["oomScoreAdj"]), "process.oomScoreAdj")
-
-
-def hold_proc(prepared: program.Program | None) -> int | None:
-    """Open the host's /proc for a program that shall have a security label; else None."""
-    if not prepared or not prepared.labelled:
-        return None
-    from labrt.linux import labels
-
-    return labels.hold()
+        proc = heldproc.hold()
+        try:
+            heldproc.write(proc, f"{pid}/oom_score_adj", str(process["oomScoreAdj"]), "process.oomScoreAdj")
+        finally:
+            os.close(proc)
 
 
 def join(path: str, flag: CLONE) -> None:
@@ -174,14 +186,15 @@ def join(path: str, flag: CLONE) -> None:
         os.close(namespace)
 
 
-def _unshare_late(birth: Birth) -> None:
+def _unshare_late(birth: Birth, proc: int) -> None:
     # A cgroup namespace takes its root from where we are *now*; at the clone we were not in our v1 cgroups yet.
     syscalls.unshare(birth.late & ~CLONE.NEWTIME)
     if CLONE.NEWTIME in birth.late:
         from labrt.linux import timens
 
         offsets = birth.config["linux"].get("timeOffsets") or {}
-        timens.enter_new({clock: (at.get("secs") or 0, at.get("nanosecs") or 0) for clock, at in offsets.items()})
+        wanted = {clock: (at.get("secs") or 0, at.get("nanosecs") or 0) for clock, at in offsets.items()}
+        timens.enter_new(wanted, proc)
 
 
 def _before_entering(birth: Birth, sock: socket.socket) -> None:
@@ -213,29 +226,26 @@ def open_console(size: tuple[int, int] | None, *, console: bool = True) -> int:
     if size:
         pty.set_size(terminal.master, *size)
     if console:
-        Mount("/dev/console", "bind", f"/dev/pts/{terminal.number}", ("bind",)).attach("/")
+        _show_as_console(terminal.peer)
     pty.make_controlling(terminal.peer)
     set_stdio(terminal.peer, terminal.peer, terminal.peer)
     os.close(terminal.peer)
     return terminal.master
 
 
+def _show_as_console(terminal: int) -> None:
+    """Bind a terminal on /dev/console: this one, and not what a path leads to by now (CVE-2025-52565)."""
+    tree = syscalls.open_tree(terminal, "", OPEN_TREE.CLONE | OPEN_TREE.CLOEXEC | AT.EMPTY_PATH)
+    try:
+        Mount("/dev/console", "detached", str(tree)).attach("/")
+    finally:
+        os.close(tree)
+
+
 def set_stdio(stdin: int, stdout: int, stderr: int) -> None:
     """Make three descriptors the standard ones; these survive execve, whatever they were before."""
     for fd, number in ((stdin, 0), (stdout, 1), (stderr, 2)):
         os.dup2(fd, number, inheritable=True)
-
-
-def _write(path: str, value: str, field: str) -> None:
-    """Write what a field of the config says to a file of the kernel."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, value.encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise kernel_error(f"{field}: write({path!r}, {value!r})", error.errno or 0) from error
 
 
 def births(config: dict[str, Any]) -> tuple[CLONE, CLONE, list[tuple[str, CLONE]]]:

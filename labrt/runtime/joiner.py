@@ -25,7 +25,7 @@ from typing import Any
 
 from labrt import paths
 from labrt.errors import Conflict
-from labrt.linux import cgroups, namespaces, process, rootfs, syscalls
+from labrt.linux import cgroups, heldproc, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.runtime import init, program, wire
 
@@ -136,7 +136,7 @@ def _scout(
     """Enter the container and make the program there."""
     syscalls.prctl(program.PR_SET_DUMPABLE, 0)
     init.set_oom_score(request["process"])
-    proc = init.hold_proc(prepared)
+    proc = heldproc.hold() if prepared.labelled else None
     different = CLONE(0)
     ours, theirs = namespaces.of("self"), namespaces.of(request["pid"])
     if process.wait_for(pidfd, 0):
@@ -168,6 +168,8 @@ def _become(
 ) -> None:
     try:
         os.setsid()
+        first = 3 + request.get("kept", 0)
+        init.close_all_but([back.fileno(), *stdio, *([proc] if proc is not None else ())], first=first)
         if stdio:
             init.set_stdio(*stdio[:3])
             wire.send(back, {"ready": True})
@@ -175,7 +177,6 @@ def _become(
             master = init.open_console(size, console=False)
             wire.send(back, {"ready": True}, [master])
             os.close(master)
-        first = 3 + request.get("kept", 0)
         syscalls.close_range(first, (1 << 32) - 1, syscalls.CLOSE_RANGE_CLOEXEC)
         program.become(
             prepared,

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
-from labrt.linux import capabilities, seccomp, syscalls, userns
+from labrt.linux import capabilities, mounts, seccomp, syscalls, userns
 from labrt.linux.flags import SECCOMP_FILTER_FLAG
 
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
@@ -59,7 +59,7 @@ class Program(NamedTuple):
 
     @property
     def labelled(self) -> bool:
-        """Whether `become` needs the host's /proc, to set a security label: labels.hold."""
+        """Whether `become` needs the host's /proc, to set a security label."""
         return bool(self.apparmor or self.selinux)
 
 
@@ -184,6 +184,12 @@ def become(
     `proc`: the host's /proc, if it is `labelled`. `hand_over` gets the seccomp listener, if the filter has one.
     `before_executing` is called when all power is given away.
     """
+    if proc is not None:
+        if program.labelled:
+            from labrt.linux import labels  # since `proc` was opened
+
+            labels.set_next(proc, apparmor=program.apparmor, selinux=program.selinux)
+        os.close(proc)  # a way to the host's root, so it goes before a path of the container's is looked at
     user = find_user(program.user_name) if program.user_name else program.user
     env = {"HOME": user.home, **program.env} if program.user_name else program.env
     # Root's keys, those of the host's session among them, are not the container's. ENOSYS where there are no keyrings.
@@ -196,10 +202,6 @@ def become(
         step()
     _enter_directory(program.cwd, user)
     _give_stdio(user)
-    if program.labelled and proc is not None:
-        from labrt.linux import labels  # since `proc` was opened
-
-        labels.set_next(proc, apparmor=program.apparmor, selinux=program.selinux)
     if program.filter and not program.no_new_privileges:
         # It takes CAP_SYS_ADMIN or no_new_privs to install a filter, and the former goes next.
         _install(program, hand_over)
@@ -256,13 +258,20 @@ def _change_user(user: User) -> None:
 
 
 def _enter_directory(path: str, user: User) -> None:
+    """Go to the working directory; one that is not in the image is made, as Docker does.
+
+    No link of /proc is followed, for /proc/self/fd/7 may be anywhere (CVE-2024-21626), and nothing leads out of /.
+    """
     try:
-        os.chdir(path)
-    except FileNotFoundError:
-        # As Docker: a working directory that is not in the image is made.
-        os.makedirs(path, 0o755, exist_ok=True)
-        os.chown(path, user.uid, user.gid)
-        os.chdir(path)
+        try:
+            fd = mounts.open_in_root("/", path)
+        except FileNotFoundError:
+            fd = mounts.open_in_root("/", path, create="directory")
+            os.chown(path, user.uid, user.gid)
+        try:
+            os.fchdir(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
         remedy = "choose another with --workdir"
         raise ContainerError(f"cannot start in {path}: {error.strerror}", remedy=remedy) from error
