@@ -4,8 +4,13 @@
     ledger      what labrt has made and not yet taken down; takes it down         lab.ledger(), lab.reset()
     source      the live source of anything, with its file, line and man page     lab.source(mounts.overlay)
     snapshot    what the host has just now, to be compared with later             lab.snapshot()
-    checks      judge an exercise by the kernel's state, and give hints           lab.checks.cleans_up(clean_up)
+    exercise    which exercises there are; what helps a learner along             lab.check("01", relay), lab.hint("01")
+    checks/     judge an exercise by the kernel's state, one file per notebook    lab.checks.cleans_up(clean_up)
+    progress    what a learner has done, kept in their home                       lab.progress()
+    goto        begin at any notebook                                             lab.goto("08")
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
+    charts      memory climbing to its wall, CPU held and let go, bars of time and disk
+    live        a picture that changes while a cell runs                          draw = lab.live()
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
     workspace   a directory to work in, which does not stay                       lab.workspace("by-hand")
@@ -28,8 +33,12 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_CALLABLE = ("doctor", "hub", "ledger", "sides", "snapshot", "source", "steps", "workspace")
-_ROOMS = (*_CALLABLE, "checks", "demo", "show")
+_CALLABLE = ("doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps", "workspace")
+_ROOMS = (*_CALLABLE, "charts", "checks", "demo", "exercise", "show")
+_FUNCTIONS = {
+    "reset": "ledger",
+    **dict.fromkeys(("check", "hint", "predict", "reset_exercise", "solution"), "exercise"),
+}
 
 
 class _Room(ModuleType):
@@ -52,12 +61,12 @@ sys.modules[__name__].__class__ = _Floor
 
 
 def __getattr__(name: str) -> Any:
-    if name == "reset":
-        return importlib.import_module("labrt.lab.ledger").reset
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"labrt.lab.{_FUNCTIONS[name]}"), name)
     if name in _ROOMS:
         return importlib.import_module(f"labrt.lab.{name}")
-    raise AttributeError(f"labrt.lab has no {name!r}; it has reset, {', '.join(sorted(_ROOMS))}")
+    raise AttributeError(f"labrt.lab has no {name!r}; it has {', '.join(sorted([*_FUNCTIONS, *_ROOMS]))}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ROOMS, "reset"])
+    return sorted([*globals(), *_ROOMS, *_FUNCTIONS])

@@ -199,11 +199,11 @@ def clean_up(entries):
 
 # %% [markdown]
 # The check makes an accident of its own, calls your function, and then asks the kernel, not you: the list of mounts,
-# the directories, the ledger. Not passed yet? `check.hint(2)` says more than the first hint, and `check.hint(3)` nearly
-# all.
+# the directories, the ledger. Not passed yet? Try again, and the hints become plainer; `lab.hint("00")` gives the next
+# one at once, and after the last, `lab.solution("00")` shows one way to do it.
 
 # %%
-check = lab.checks.cleans_up(clean_up)
+check = lab.check("00", clean_up)
 check
 
 # %% [markdown]

@@ -269,7 +269,7 @@ rows = [[field, by_hand.get(field), same[field], answer] for field, answer in by
 lab.show.table(["", "by hand", "", "by labrt.run"], rows)
 
 # %%
-check = lab.checks.contained(by_hand, by_labrt)
+check = lab.check("21", by_hand, by_labrt)
 check
 
 # %% [markdown]

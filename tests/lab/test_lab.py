@@ -9,7 +9,7 @@ import pytest
 
 from labrt import lab
 
-ROOMS = ("doctor", "hub", "ledger", "sides", "snapshot", "source", "steps", "workspace")
+ROOMS = ("doctor", "goto", "hub", "ledger", "progress", "sides", "snapshot", "source", "steps", "workspace")
 WAYS = (
     "from labrt import lab",
     "import labrt.lab.{0}; from labrt import lab",

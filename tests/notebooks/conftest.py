@@ -90,7 +90,8 @@ def nothing_left(house: Path, processes_of: Callable[[Path], list[str]]) -> Call
         assert ledger.entries() == []
         assert [mount for mount in procfs.mountinfo() if str(house) in str(tuple(mount))] == []
         places = paths.default()
-        left = [name for name in os.listdir(places.state) if name not in ("images", "layers", "containers", "cache")]
+        stays = ("images", "layers", "containers", "cache", "progress", "events.jsonl")
+        left = [name for name in os.listdir(places.state) if name not in stays]
         assert left == []
         containers = Path(places.containers)
         assert not containers.exists() or [path.name for path in containers.iterdir() if path.is_dir()] == []

@@ -1,0 +1,212 @@
+"""Notebook 08: a function that holds any program to 64 MiB of memory and 20 processes.
+
+    lab.checks.limits.holds(hold)       the check; in a notebook lab.check("08", hold)
+
+`hold(program)` is tried with three programs: a modest one, that looks up from inside what the kernel would let it have;
+a hog that takes memory until it is stopped; and one that forks until it is refused. Then it is looked for what stayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from labrt.errors import LabrtError
+from labrt.lab.checks import attempt
+from labrt.lab.checks.verdict import Check, not_yet, passed
+from labrt.linux import cgroups, ledger
+
+MEMORY, PIDS = 64 << 20, 20
+EXPECTED = "from inside 64 MiB and 20 pids; the hog killed by the kernel, the bomb refused; no cgroup left"
+_UNWRITTEN = (
+    "with cgroups.create(…) as group: then limits, then a child in the group",
+    'group.memory.max = "64M", group.memory.swap_max = 0, group.pids.max = 20: before the child begins',
+    "with process.spawn(program, cgroup=group) as child: exit = child.wait()",
+)
+_AT_MOST = 512 << 20  # what the hog takes when nobody stops it
+
+
+class Seen(NamedTuple):
+    """What a program found around it: its limits (None: none), and the cgroup's path."""
+
+    memory: int | None
+    swap: int | None
+    pids: int | None
+    path: str
+
+
+def holds(hold: Callable[[Callable[[], object]], object]) -> Check:
+    """Judge `hold`: it is given a program, a function, and returns (exit, memory.events, pids.events)."""
+    before = {entry.file for entry in ledger.entries()}
+    with tempfile.TemporaryDirectory(prefix="labrt-") as notes:
+        try:
+            return _judge(hold, notes, before)
+        finally:
+            _remove(before)
+
+
+def _judge(hold: Callable[..., object], notes: str, before: set[str]) -> Check:
+    modest = attempt.run(lambda: hold(lambda: _look(notes)))
+    seen = _read(notes)
+    if modest.problem:
+        return not_yet("hold", modest.problem, EXPECTED, modest.hints(_UNWRITTEN))
+    if seen is None:
+        hints = ("the program that it was given never ran", _UNWRITTEN[2])
+        return not_yet("hold", "no word from the program", EXPECTED, hints)
+    if hints := _hints_for_limits(seen):
+        return not_yet("hold", f"from inside: {_say(seen)}", EXPECTED, hints)
+    return _judge_the_hungry(hold, seen, before)
+
+
+def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str]) -> Check:
+    """The limits are right from inside. What do they do, does `hold` tell, and is all gone?"""
+    hog, bomb = attempt.run(lambda: _plain(hold(_eat))), attempt.run(lambda: _plain(hold(_fork)))
+    for tried in (hog, bomb):
+        if tried.problem:
+            return not_yet("hold", tried.problem, EXPECTED, tried.hints(_UNWRITTEN))
+    saw = f"{_say(seen)}; the hog: {hog.value}; the bomb: {bomb.value}"
+    told = _hints_for_answers(hog.value, bomb.value)
+    if told:
+        return not_yet("hold", saw, EXPECTED, told)
+    if left := [entry.what for entry in _new(before)]:
+        hints = (
+            f"the cgroup {left[0]} is still there",
+            "a cgroup lives until somebody removes it: its directory stays",
+            "with cgroups.create(…) as group: removes it at the end of the block",
+        )
+        return not_yet("hold", f"{saw}; {len(left)} cgroups left", EXPECTED, hints)
+    return passed("hold", f"{saw}; no cgroup left", EXPECTED)
+
+
+def _hints_for_limits(seen: Seen) -> tuple[str, ...]:
+    if seen.memory is None and seen.pids is None:
+        return (
+            "the program ran, but the kernel held it to nothing: was it in your cgroup?",
+            "a cgroup holds only who is in it, and limits only hold from when they are written",
+            "first the limits, then process.spawn(program, cgroup=group)",
+        )
+    if seen.memory != MEMORY:
+        is_what = "no limit" if seen.memory is None else f"{seen.memory} bytes"
+        return (
+            f"its memory has {is_what}, where 64 MiB are {MEMORY} bytes",
+            "a number is in bytes; a text may end in K, M or G, each 1024 times the one before",
+            'group.memory.max = "64M"',
+        )
+    if seen.pids != PIDS:
+        return (
+            f"it may have {'any number of' if seen.pids is None else seen.pids} processes, not {PIDS}",
+            "that is another controller, with a file of its own: pids.max",
+            "group.pids.max = 20",
+        )
+    if seen.swap:
+        return (
+            "behind the wall there is still swap: the hog would slow down there, and not be stopped",
+            "group.memory.swap_max = 0",
+        )
+    return ()
+
+
+def _hints_for_answers(hog: Any, bomb: Any) -> tuple[str, ...]:
+    shape = "return (exit, group.memory.events, group.pids.events), read while the group is still there"
+    for answer in (hog, bomb):
+        if not (isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(one, dict) for one in answer[1:])):
+            return (f"it came back with {answer!r:.80}: not with the three things that were asked for", shape)
+    if hog[0] != 128 + signal.SIGKILL or not hog[1].get("oom_kill"):
+        return (
+            f"the hog ended with {hog[0]}, and oom_kill is {hog[1].get('oom_kill', 'missing')}: is that its own exit?",
+            "wait for the child, then read the events of the group that it was in",
+            shape,
+        )
+    if not bomb[2].get("max"):
+        return ("pids.events does not tell of a refused fork", shape)
+    return ()
+
+
+def _plain(answer: Any) -> Any:
+    """Make it something that travels: an Exit becomes its code."""
+    if isinstance(answer, tuple) and answer:
+        first = answer[0]
+        return (getattr(first, "code", first), *answer[1:])
+    return answer
+
+
+# What is run ----------------------------------------------------------------------------------------------------------
+
+
+def _look(notes: str) -> None:
+    memory, swap, pids, path = None, None, None, "/"
+    for name in ("memory", "pids"):
+        tree = cgroups.detect().where(name)
+        if tree is None or tree.own == "/":
+            continue
+        group, path = cgroups.load(tree.own), tree.own
+        with contextlib.suppress(LabrtError):
+            if name == "memory":
+                memory, swap = group.memory.max, _swap(group)
+            else:
+                pids = group.pids.max
+    with open(os.path.join(notes, "seen"), "w") as file:
+        json.dump(Seen(memory, swap, pids, path), file)
+
+
+def _swap(group: cgroups.Cgroup) -> int | None:
+    """How much swap it may have; 0 where there is none on this machine, or where the kernel does not count it."""
+    with open("/proc/swaps") as file:
+        if len(file.readlines()) < 2:
+            return 0
+    try:
+        limit = group.memory.swap_max
+    except LabrtError:
+        return 0
+    return 1 << 62 if limit is None else limit
+
+
+def _eat() -> None:
+    held = []
+    for _ in range(_AT_MOST >> 21):
+        held.append(b"x" * (2 << 20))
+
+
+def _fork() -> None:
+    children = []
+    try:
+        for _ in range(60):
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    time.sleep(30)
+                finally:
+                    os._exit(0)
+            children.append(pid)
+    except BlockingIOError:
+        return
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def _read(notes: str) -> Seen | None:
+    with contextlib.suppress(FileNotFoundError), open(os.path.join(notes, "seen")) as file:
+        return Seen(*json.load(file))
+    return None
+
+
+def _say(seen: Seen) -> str:
+    memory = "no memory limit" if seen.memory is None else f"{seen.memory / (1 << 20):g} MiB"
+    return f"{memory}, {'any number of' if seen.pids is None else seen.pids} pids"
+
+
+def _new(before: set[str]) -> list[ledger.Entry]:
+    return [entry for entry in ledger.entries() if entry.kind == "cgroup" and entry.file not in before]
+
+
+def _remove(before: set[str]) -> None:
+    for entry in _new(before):
+        cgroups.remove_recorded(entry.what)
