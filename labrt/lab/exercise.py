@@ -38,6 +38,7 @@ class Exercise(NamedTuple):
 
 EXERCISES = {
     "00": Exercise("clean_up", "take down what a crash has left", "accidents:cleans_up"),
+    "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 

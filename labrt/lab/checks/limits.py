@@ -70,10 +70,10 @@ def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str])
     for tried in (hog, bomb):
         if tried.problem:
             return not_yet("hold", tried.problem, EXPECTED, tried.hints(_UNWRITTEN))
-    saw = f"{_say(seen)}; the hog: {hog.value}; the bomb: {bomb.value}"
-    told = _hints_for_answers(hog.value, bomb.value)
-    if told:
-        return not_yet("hold", saw, EXPECTED, told)
+    if told := _hints_for_answers(hog.value, bomb.value):
+        return not_yet("hold", f"for the hog {hog.value!r:.120}, for the bomb {bomb.value!r:.120}", EXPECTED, told)
+    killed, refused = hog.value[1]["oom_kill"], bomb.value[2]["max"]
+    saw = f"{_say(seen)}; the hog killed (oom_kill {killed}), the bomb refused ({refused} times)"
     if left := [entry.what for entry in _new(before)]:
         hints = (
             f"the cgroup {left[0]} is still there",
