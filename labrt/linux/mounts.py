@@ -23,7 +23,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from labrt.errors import InvalidInput
+from labrt.errors import InvalidConfig, InvalidInput
 from labrt.linux import ledger, syscalls
 from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
 from labrt.linux.mount_options import PROPAGATION, Options
@@ -106,7 +106,7 @@ class Mount(NamedTuple):
         """
         options = parse_options(self.options)
         again = MS.REMOUNT in options.set
-        target = open_in_root(root, self.destination, create=None if again else self._what_it_covers())
+        target = self._open_target(root, None if again else self._what_it_covers())
         try:
             if again:
                 syscalls.mount(self.source, f"/proc/self/fd/{target}", self.type, options.set, options.data or None)
@@ -127,6 +127,22 @@ class Mount(NamedTuple):
                     syscalls.mount(None, f"/proc/self/fd/{on_top}", None, flags)
             finally:
                 os.close(on_top)
+
+    def _open_target(self, root: str, create: str | None) -> int:
+        """Open where it goes. For proc and sysfs that is never a link's target.
+
+        It could lie in a volume, where somebody else swaps it for a directory of their own while its files are masked,
+        and then back: so CVE-2023-27561 left a /proc unmasked in runc.
+        """
+        if self.type not in ("proc", "sysfs") and os.path.normpath(self.destination) not in ("/proc", "/sys"):
+            return open_in_root(root, self.destination, create=create)
+        try:
+            return open_in_root(root, self.destination, create=create, links=False)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            remedy = "do not trust whoever made this image"
+            raise InvalidConfig(f"{self.destination} is a symbolic link, or behind one", remedy=remedy) from None
 
     def _what_it_covers(self) -> str:
         if self.type == "detached":
@@ -244,15 +260,16 @@ def _relative(data: str) -> tuple[str | None, str]:
     return directory, ",".join(f"{key}={value}" if value else key for key, value in options.items())
 
 
-def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
+def open_in_root(root: str, path: str, *, create: str | None = None, links: bool = True) -> int:
     """Open `path` below `root` with O_PATH and return the descriptor; the caller closes it.
 
     `create` is None, "directory" or "file": what to make, with its parents, where nothing is. Symbolic links, absolute
-    ones too, are resolved as a process inside `root` would. See openat2(2), RESOLVE_IN_ROOT.
+    ones too, are resolved as a process inside `root` would; without `links` they are an ELOOP, as those of /proc, which
+    know no root, always are. See openat2(2), RESOLVE_IN_ROOT.
     """
     top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return _open_below(top, path, create, 40)
+        return _open_below(top, path, create, 40, _BELOW if links else _BELOW | int(RESOLVE.NO_SYMLINKS))
     finally:
         os.close(top)
 
@@ -260,15 +277,14 @@ def open_in_root(root: str, path: str, *, create: str | None = None) -> int:
 _BELOW = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
 
 
-def _open_below(top: int, path: str, create: str | None, links: int) -> int:
-    how = {"flags": os.O_PATH | os.O_CLOEXEC, "resolve": _BELOW}
+def _open_below(top: int, path: str, create: str | None, links: int, resolve: int) -> int:
     try:
-        return syscalls.openat2(top, path, **how)
+        return _openat2(top, path, resolve)
     except FileNotFoundError:
         parent, name = os.path.split(path.rstrip("/"))
         if create is None or not name or name in (".", ".."):
             raise
-    above = _open_below(top, parent or "/", "directory", links)
+    above = _open_below(top, parent or "/", "directory", links, resolve)
     try:
         if create == "directory":
             os.mkdir(name, 0o755, dir_fd=above)
@@ -279,11 +295,22 @@ def _open_below(top: int, path: str, create: str | None, links: int) -> int:
         with contextlib.suppress(OSError):
             path = os.path.join(parent or "/", os.readlink(name, dir_fd=above))
             if links:  # as many as the kernel follows
-                return _open_below(top, path, create, links - 1)
-        return syscalls.openat2(top, path, **how)
+                return _open_below(top, path, create, links - 1, resolve)
+        return _openat2(top, path, resolve)
     finally:
         os.close(above)
-    return syscalls.openat2(top, path, **how)
+    return _openat2(top, path, resolve)
+
+
+def _openat2(top: int, path: str, resolve: int) -> int:
+    """Open it with O_PATH. While anybody renames anything, the kernel may not dare to follow a "..": EAGAIN, try again.
+
+    Who renames without end, in a volume, gets an error in the end: never is a step left out for it.
+    """
+    for _ in range(128):
+        with contextlib.suppress(BlockingIOError):
+            return syscalls.openat2(top, path, os.O_PATH | os.O_CLOEXEC, resolve=resolve)
+    return syscalls.openat2(top, path, os.O_PATH | os.O_CLOEXEC, resolve=resolve)
 
 
 # For learners and for the demo: mounts that undo themselves -----------------------------------------------------------

@@ -302,8 +302,8 @@ _unused: list[object] = []
 def _kind(root: str, path: str) -> str | None:
     try:
         fd = mounts.open_in_root(root, path)
-    except OSError:
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # any other error is one: what could not be looked at could not be hidden
     try:
         return "directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file"
     finally:

@@ -17,6 +17,7 @@ import contextlib
 import os
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from labrt.errors import ContainerError, HookFailed, InvalidConfig
@@ -70,6 +71,7 @@ class Creation:
             listener=listener,
             bundle=bundle,
             own_users=own_users,
+            seen=any(flag in (CLONE.NEWPID, CLONE.NEWUSER) for _, flag in joined),
             **terms,
         )
         self._start = False
@@ -177,10 +179,11 @@ class Creation:
             raise wire.error_from_json(answer["error"]) if answer else ContainerError("init's maker was killed")
         return process.pid_of(fds[0]), fds[0]  # by its number here: the scout may be in another PID namespace
 
-    def release(self, *, start: bool = False) -> None:
+    def release(self, *, start: bool = False, meanwhile: Callable[[], object] | None = None) -> None:
         """Finish what init was born into, its cgroup's limits and its id maps, and let it go on.
 
-        `start`: at once to the end, without another word.
+        `start`: at once to the end, without another word. `meanwhile` is done while init builds its root, and before
+        its program starts.
         """
         linux = self.config["linux"]
         init.set_oom_score(self.config.get("process") or {}, self.init.pid)
@@ -193,7 +196,11 @@ class Creation:
         if linux.get("netDevices"):
             self._move_interfaces()
         hooked = "hooks" in self.config and self._hooked("prestart", "createRuntime")
-        self._tell({"go": True}, {"start": True} if start and not hooked else None)
+        at_once = {"start": True} if start and not hooked else None
+        self._tell({"go": True}, None if meanwhile else at_once)
+        if meanwhile:
+            meanwhile()
+            self._tell(at_once)
         self._start = start and hooked
 
     def _hand_cgroup_over(self, directory: str) -> None:

@@ -52,6 +52,7 @@ class Birth(NamedTuple):
     bundle: str = "/"  # where hooks of the host find themselves
     new_keyring: bool = True  # a session keyring of its own; without, it has ours
     own_users: bool = False  # it is in another user namespace than we are
+    seen: bool = False  # by processes of another container, whose PID or user namespace it shares
 
 
 def run(birth: Birth, sock: socket.socket) -> None:
@@ -117,6 +118,9 @@ def _build(birth: Birth, sock: socket.socket, proc: int) -> int | None:
         birth.cgroup.enter(cloned=True)  # while we are still who we were on the host: it takes the right to write there
     for path, flag in birth.joined:
         join(path, flag)
+    if birth.seen:
+        # Until execve nobody in there may look into us, or take our descriptors, with the host's power: CVE-2016-9962.
+        syscalls.prctl(program.PR_SET_DUMPABLE, 0)
     os.setsid()
     if birth.own_users:
         os.setresgid(0, 0, 0)
