@@ -21,14 +21,15 @@ from labrt.image.config import ImageConfig
 from labrt.image.digest import Digest
 from labrt.linux import process, rootfs
 from labrt.linux.mounts import Mount
+from labrt.storage.looking import PREFIX, READ, directories, readable, shown, without_upper
 
 if TYPE_CHECKING:
     from labrt.engine.containers import Container
     from labrt.storage.driver import Driver
 
+__all__ = ["PREFIX", "View", "look"]
+
 T = TypeVar("T")
-_READ = ("ro", "nodev")
-PREFIX = "view-"  # of the driver's containers that are only there to look at an image
 
 
 class View(NamedTuple):
@@ -60,7 +61,7 @@ def look(container: Container, function: Callable[[View], T], *, image: bool = F
             for mount in lower:
                 mount.attach(below)
             for path in written:
-                Mount("/", "bind", path, ("bind", *_READ)).attach(upper)
+                Mount("/", "bind", path, ("bind", *READ)).attach(upper)
             if confined:
                 rootfs.seal_imports()
                 os.chroot(place)
@@ -76,41 +77,13 @@ def _image(driver: Driver, container: Container, mounts: Sequence[Mount]) -> Ite
     """Yield the mounts that show the root which the container began with."""
     if mounts[0].type == "overlay":
         lower = directories(mounts[0].options, "lowerdir=")
-        only = Mount("/", "bind", lower[0], ("bind", *_READ))
-        yield [only if len(lower) == 1 else _without_upper(mounts[0], lower)]
+        only = Mount("/", "bind", lower[0], ("bind", *READ))
+        yield [only if len(lower) == 1 else without_upper(mounts[0], lower)]
         return
-    name = f"{PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        yield [readable(mount) for mount in driver.prepare(name, _chain_ids(container), durable=False)]
-    finally:
-        driver.remove(name)
+    with shown(driver, _chain_ids(container)) as mounts_of_image:
+        yield mounts_of_image
 
 
 def _chain_ids(container: Container) -> tuple[Digest, ...]:
     raw = Images(container.where).layout.read(container.image_id)
     return ImageConfig.parse(raw).chain_ids
-
-
-def readable(mount: Mount) -> Mount:
-    """Return a mount that shows the same and writes nothing.
-
-    Of an overlay: with the upper directory as the highest of the lower ones. Mounted once more as an *upper* directory,
-    its work directory would be emptied under the hands of the container that runs on it.
-    """
-    if mount.type != "overlay":
-        return mount._replace(options=(*mount.options, *_READ))
-    upper = directories(mount.options, "upperdir=")
-    return _without_upper(mount, [*upper, *directories(mount.options, "lowerdir=")])
-
-
-def _without_upper(mount: Mount, lower: Sequence[str]) -> Mount:
-    kept = [option for option in mount.options if not option.startswith(("upperdir=", "workdir=", "lowerdir="))]
-    return mount._replace(options=(f"lowerdir={':'.join(lower)}", *kept, *_READ))
-
-
-def directories(options: Sequence[str], key: str) -> list[str]:
-    """Return the directories that an overlay's options name after `key`, highest first."""
-    for option in options:
-        if option.startswith(key):
-            return option.removeprefix(key).split(":")
-    return []

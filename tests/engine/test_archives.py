@@ -345,8 +345,8 @@ def test_while_images_are_loaded_nothing_is_collected(house, tmp_path):
     [
         ("CMD echo hi", {"Cmd": ["/bin/sh", "-c", "echo hi"]}),
         ('entrypoint ["/a", "b"]', {"Entrypoint": ["/a", "b"]}),
-        ('ENV A=2 B="two words"', {"Env": ["X=0", "A=2", "B=two words"]}),
-        ("ENV A one value", {"Env": ["X=0", "A=one value"]}),
+        ('ENV A=2 B="two words"', {"Env": ["A=2", "X=0", "B=two words"]}),
+        ("ENV A one value", {"Env": ["A=one value", "X=0"]}),
         ("LABEL a=b c=d", {"Labels": {"a": "b", "c": "d"}}),
         ("EXPOSE 80 53/udp", {"ExposedPorts": {"80/tcp": {}, "53/udp": {}}}),
         ('VOLUME ["/a", "/b"]', {"Volumes": {"/a": {}, "/b": {}}}),
