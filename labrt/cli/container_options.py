@@ -12,7 +12,6 @@ import click
 
 from labrt.cli import parameters
 from labrt.engine.images import POLICIES
-from labrt.engine.options import NETWORKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 Add = Callable[[F], F]
@@ -79,12 +78,15 @@ _OPTIONS = (
     _one("-h", "--hostname", value="NAME", say="The hostname that it sees"),
     _flag("--init", say="Let a small init be PID 1: it reaps, and passes signals on"),
     parameters.interactive_options,
+    _one("--ip", value="IP", say="The address that it has in its network: 172.24.0.5"),
+    _one("--ip6", value="IP", say="Its IPv6 address there"),
     _one("--ipc", value="MODE", default="private", show_default=True,
          say="Whose shared memory: private, shareable, none, host, container:NAME"),
     _many("-l", "--label", value="KEY=VALUE", say="Give it a label"),
     _many("--label-file", value="FILE", say="Read labels, one on each line"),
     _one("--log-driver", value="NAME", default="json-file", show_default=True, say="How its output is kept"),
     _many("--log-opt", value="KEY=VALUE", say="Rotate its log: max-size=10m, max-file=3"),
+    _one("--mac-address", value="MAC", say="The hardware address of its network card: 02:42:ac:18:00:05"),
     _one("-m", "--memory", value="BYTES", say="The most memory it may use: 64m, 1g"),
     _one("--memory-reservation", value="BYTES", say="What stays to it when memory is short"),
     _one("--memory-swap", value="BYTES",
@@ -92,8 +94,8 @@ _OPTIONS = (
     _one("--memory-swappiness", value="N", kind=int, say="How readily its memory is swapped out: 0 to 100"),
     _many("--mount", value="WORDS", say="Mount something: type=bind,source=/srv,target=/data,readonly"),
     _one("--name", value="NAME", say="What to call it"),
-    click.option("--network", type=click.Choice(NETWORKS), default="none", show_default=True,
-                 help="none: only its own loopback; host: this machine's"),
+    parameters.network_option,
+    _many("--network-alias", value="NAME", say="One more name for its neighbours to find it by"),
     _flag("--no-healthcheck", say="Forget the image's health check"),
     _flag("--oom-kill-disable", say="Let who is over the limit of memory wait"),
     _one("--oom-score-adj", value="N", kind=int, default=0, say="Kill it sooner, or later, than others: -1000 to 1000"),
@@ -102,6 +104,8 @@ _OPTIONS = (
     _one("--pids-limit", value="N", kind=int, say="The most processes it may have"),
     _one("--platform", value="OS/ARCH", say="Which platform's image to take if there are several"),
     _flag("--privileged", say="Give it all capabilities and devices: root, in effect"),
+    _many("-p", "--publish", value="[[IP:]PORT:]PORT", say="Let a port of this machine lead to one of its: 8080:80"),
+    click.option("-P", "--publish-all", is_flag=True, help="Let a free port lead to each that it exposes"),
     click.option("--pull", type=click.Choice(POLICIES), default="missing", show_default=True,
                  help="When to fetch the image"),
     _flag("-q", "--quiet", say="Do not show what is pulled"),

@@ -84,6 +84,25 @@ def process_options(command: F) -> F:
     return command
 
 
+def network_names(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
+    """Offer the names of networks, and what stands in their place."""
+    from labrt.engine.networks import Networks
+
+    try:
+        names = [network.name for network in Networks().list()]
+    except (LabrtError, OSError):
+        names = ["bridge"]
+    return [name for name in ("none", "host", *names) if name.startswith(begun)]
+
+
+def network_option(command: F) -> F:
+    """Add --network, which may be given several times."""
+    return click.option(
+        "--network", "--net", "network", metavar="NETWORK", multiple=True, shell_complete=network_names,
+        help="Its network: none (the default), host, bridge, container:NAME, or one of `labrt network ls`",
+    )(command)  # fmt: skip
+
+
 def detach_keys_option(command: F) -> F:
     """Add --detach-keys."""
     say = "The keys that leave it, and it goes on (not given: ctrl-p,ctrl-q)"

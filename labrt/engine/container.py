@@ -163,6 +163,12 @@ class Container:
             "upkeep": self._upkeep(record),
         }
 
+    @property
+    def has_own_network(self) -> bool:
+        """Whether it has a network namespace of its own: not the host's, nor another container's."""
+        mode = str(self.record()["options"]["network"])
+        return mode != "host" and not mode.startswith("container:")
+
     def _upkeep(self, record: dict[str, Any]) -> dict[str, Any]:
         upkeep: dict[str, Any] = {"events": self.where.events, "attributes": attributes(record)}
         host, config = record.get("HostConfig") or {}, record.get("Config") or {}
@@ -174,6 +180,8 @@ class Container:
             from labrt.engine.logs import limits_of
 
             upkeep["log_limits"] = limits_of(limits)
+        if os.path.exists(os.path.join(self.runtime.directory, "network.json")):
+            upkeep["network"] = {"where": list(self.where)}
         return upkeep | {"restart": host.get("RestartPolicy")}
 
     def _removal(self) -> list[str]:

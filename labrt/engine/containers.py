@@ -64,7 +64,7 @@ class Containers:
         container = Container(id, self.where)
         directory = container.runtime.directory
         inherited: Sequence[Mount] = ()
-        if wanted.given("ipc", "pid", "volumes_from"):
+        if wanted.given("ipc", "pid", "network", "volumes_from"):
             from labrt.engine import others
 
             wanted, inherited = others.resolve(wanted, self)
@@ -85,6 +85,10 @@ class Containers:
             from labrt.engine.options import resources
 
             resources.record_parent(wanted)
+        if wanted.given("network"):
+            from labrt.engine import network_wishes
+
+            record["network_wishes"] = network_wishes.of(wanted, image.config, options.hostname_of(wanted, id), self)
         named = [mount for mount in config["mounts"] if mount["type"] == "bind" and not mount["source"].startswith("/")]
         if not named:
             return self._build(container, images, chain_ids, wanted, config, record)
@@ -115,6 +119,8 @@ class Containers:
             if fill is not None:
                 fill()
             options.write_etc(directory, wanted, id)
+            if wishes := record.pop("network_wishes", None):
+                files.replace(os.path.join(directory, "network.json"), json.dumps(wishes).encode(), durable=durable)
             raw = json.dumps(config).encode()
             files.replace(os.path.join(directory, "config.json"), raw, durable=durable)
             self._register(directory, record)

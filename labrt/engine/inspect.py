@@ -40,6 +40,7 @@ def container_to_json(container: Container) -> dict[str, Any]:
         "LogPath": container.runtime.log,
         "HostConfig": _host_config(record.get("HostConfig") or {}, config),
         "Mounts": _mounts(container, config),
+        "NetworkSettings": _network_settings(container),
         "Config": {
             "Hostname": config.get("hostname", ""),
             "User": config["annotations"].get("org.labrt.user", ""),
@@ -61,7 +62,7 @@ _UNASKED: dict[str, Any] = {
     "Dns": [], "DnsOptions": [], "DnsSearch": [], "ExtraHosts": [], "GroupAdd": None, "MemorySwappiness": None,
     "OomKillDisable": False, "OomScoreAdj": 0, "SecurityOpt": None, "Ulimits": [], "VolumesFrom": None,
     "BlkioWeightDevice": [], "BlkioDeviceReadBps": [], "BlkioDeviceWriteBps": [], "BlkioDeviceReadIOps": [],
-    "BlkioDeviceWriteIOps": [],
+    "BlkioDeviceWriteIOps": [], "PortBindings": {}, "PublishAllPorts": False,
 }  # fmt: skip
 
 
@@ -117,6 +118,12 @@ def _mounts(container: Container, config: dict[str, Any]) -> list[dict[str, Any]
                 "RW": "ro" not in mount["options"], "Propagation": "",
             })  # fmt: skip
     return found
+
+
+def _network_settings(container: Container) -> dict[str, Any]:
+    from labrt.engine import network_views
+
+    return network_views.settings(container)
 
 
 def image_to_json(image: Image) -> dict[str, Any]:

@@ -24,12 +24,16 @@ def resolve(wanted: Options, containers: Containers) -> tuple[Options, list[Moun
     from labrt.engine.options import namespaces
 
     ids: dict[str, Any] = {}
-    for field in namespaces.JOINABLE:
+    for field in (*namespaces.JOINABLE, "network"):
         name = namespaces.other(getattr(wanted, field))
         if name is not None:
             found = _get(containers, name, f"--{field} {getattr(wanted, field)}")
             if field == "ipc":
                 _check_shareable(found)
+            if field == "network" and not found.has_own_network:
+                mode = found.record()["options"]["network"]
+                raise Conflict(f"container {found.name} has no network of its own, but --network {mode}",
+                               remedy="name one that has")  # fmt: skip
             ids[field] = f"container:{found.id}"
     return wanted.replace(**ids), _inherited(wanted, containers)
 

@@ -76,7 +76,7 @@ def _read(container: Container, cgroup: cgroups.Cgroup, pid: int) -> Sample:
         devices = cgroup.io.stat.values()
         found["read"] = sum(int(device.get("rbytes") or 0) for device in devices)
         found["written"] = sum(int(device.get("wbytes") or 0) for device in devices)
-    if container.record()["options"]["network"] != "host":
+    if container.has_own_network:
         found["received"], found["sent"] = _network(pid)
     return Sample(at=time.monotonic(), cpu=_cpu(cgroup), **found)
 

@@ -277,6 +277,10 @@ class Container:
         for entry in ledger.entries(self.where.ledger):
             if (entry.kind, entry.what) == ("process", str(state.monitor)):
                 ledger.strike(entry)
+        if os.path.exists(os.path.join(self.sockets, "endpoints.json")):
+            from labrt.runtime.networks import attachment
+
+            attachment.mend(self.where, self.id)
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(self.sockets, "attach.sock"))
         with contextlib.suppress(OSError):

@@ -36,6 +36,7 @@ from labrt.runtime.state import State
 
 if TYPE_CHECKING:
     from labrt.runtime.health import Health
+    from labrt.runtime.networks.attachment import Attachment
 
 
 def run(request: dict[str, Any], reply: socket.socket, client: int | None = None) -> None:
@@ -70,6 +71,7 @@ class Monitor:
         self.child: process.Child | None = None
         self.listener: socket.socket | None = None
         self.master: int | None = None  # of the terminal, if there is one
+        self.heard: list[str] = []  # of its networks
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.failure: LabrtError | None = None
         self.undo = contextlib.ExitStack()
@@ -78,6 +80,7 @@ class Monitor:
         self.backoff = restarts.Backoff()
         self.attributes: dict[str, str] = request.get("attributes") or {}  # of its events
         self.health: Health | None = None
+        self.network: Attachment | None = None
         self.ended = False
         self.watched = False  # whether somebody heard of the end from us
         own = process.start_time() or 0
@@ -118,13 +121,31 @@ class Monitor:
         self.child = self.creation.child
         for fd in ends or ():
             os.close(fd)
-        self.creation.release(start=start)
+        self.creation.release(start=start, meanwhile=self._attach if self.request.get("network") else None)
         if self.listener is None:
             self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
         self._wire_up(ours)
         self._hear_of_root()
         pid = self._child.pid
         self.state = self.state._replace(pid=pid, starttime=process.start_time(pid) or 0)
+
+    def _attach(self) -> None:
+        """Plug it into its networks, while init builds its root."""
+        import warnings
+
+        from labrt.runtime.networks.attachment import Attachment
+
+        self.network = Attachment(self.request["network"], self.state.id)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            self.network.attach(self._child.pid, self.attributes.get("name", ""))
+        self.heard = [str(one.message) for one in caught]
+
+    def _detach(self) -> None:
+        if self.network:
+            with contextlib.suppress(OSError, LabrtError):  # what stays is reset's, or the next container's
+                self.network.detach()
+            self.network = None
 
     def _pipes(self) -> tuple[dict[int, int], tuple[int, int, int]]:
         out, out_end = os.pipe2(os.O_CLOEXEC)
@@ -174,7 +195,7 @@ class Monitor:
         """Wait until init has built its root; serve its terminal from then on."""
         assert self.creation is not None
         self.creation.hear_of_root()
-        self.warnings = self.creation.warnings
+        self.warnings = [*self.creation.warnings, *self.heard]
         self.master = self.creation.master
         if self.master is not None:
             self.board.add_output(self.master, wire.STDOUT)
@@ -195,6 +216,7 @@ class Monitor:
 
     def abandon(self) -> None:
         """Take down what a failed `create` has made. The container is then as if it had never been asked for."""
+        self._detach()
         if self.creation:
             self.creation.abandon()
         if self.cgroup:
@@ -220,7 +242,8 @@ class Monitor:
         self._after()
 
     def _on_control(self, client: stdio.Client, message: dict[str, Any]) -> None:
-        orders: dict[str, Callable[[Any], None]] = {"start": self._start, "stop": self._stop, "pause": self._pause, "change": self._change}
+        orders: dict[str, Callable[[Any], None]] = {"start": self._start, "stop": self._stop, "pause": self._pause,
+                                                       "change": self._change, "network": self._rewire}
         for word in orders.keys() & message.keys():
             try:
                 orders[word](message[word])
@@ -265,6 +288,15 @@ class Monitor:
         if "restart" in what:
             self.policy = restarts.Policy.from_json(what["restart"])
         self.attributes |= what.get("attributes") or {}
+        if self.network and "attributes" in what:
+            self.network.rename(self.attributes["name"])
+
+    def _rewire(self, what: dict[str, Any]) -> None:
+        """Plug it into one more network, or unplug it from one. Between two runs there is nothing to do."""
+        if self.network and "connect" in what:
+            self.network.connect(what["connect"])
+        elif self.network:
+            self.network.disconnect(what["disconnect"])
 
     def _on_init(self) -> None:
         """Learn from init what became of *start*: silence and the end of the stream mean that the program runs."""
@@ -370,6 +402,7 @@ class Monitor:
         self.board.drain()
         oom = self._out_of_memory()
         self._remove_cgroup()
+        self._detach()
         code = exit_code_of(self.failure) if self.failure else exit.code
         if oom:
             self._note("oom")
@@ -418,6 +451,7 @@ class Monitor:
         for fd in (self.sync.fileno(), self.child.pidfd if self.child else -1):
             with contextlib.suppress(KeyError, ValueError):
                 self.selector.unregister(fd)
+        self._detach()
         if self.creation:
             self.creation.abandon()
         self._remove_cgroup()

@@ -49,9 +49,18 @@ def _row(container: Container, no_trunc: bool) -> list[str]:
         json.dumps(command if no_trunc else show.shortened(command, 20), ensure_ascii=False),
         show.ago(record["created"]),
         status(container),
-        "",
+        ports(container),
         record["name"],
     ]
+
+
+def ports(container: Container) -> str:
+    """Say which ports lead to it, as docker does: 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp."""
+    from labrt.engine import network_views
+
+    found = network_views.published(container).items()
+    pairs = ((f"[{host}]" if ":" in host else host, port, inside) for inside, outer in found for host, port in outer)
+    return ", ".join(f"{host}:{port}->{inside}" for host, port, inside in pairs)
 
 
 def status(container: Container) -> str:

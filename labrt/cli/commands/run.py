@@ -26,10 +26,13 @@ from labrt.errors import Conflict, InvalidInput
 
 
 def create(
-    image: str, words: tuple[str, ...], *, cidfile: str | None = None, quiet: bool = False, **how: Any
-) -> Container:
+    image: str, words: tuple[str, ...], *, cidfile: str | None = None, quiet: bool = False,
+    network: tuple[str, ...] = (), **how: Any,
+) -> Container:  # fmt: skip
     """Create a container from what was given on the command line, and say on stderr what is pulled for it."""
     size = foreground.terminal_size() if how["tty"] else None
+    if network:
+        how |= {"network": network[0], "further_networks": network[1:]}
     wanted = Options(image, words, console_size=size, **how)
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(_cidfile(cidfile)) if cidfile else None
@@ -79,6 +82,7 @@ def command(detach: bool, detach_keys: str, sig_proxy: bool, attach: tuple[str, 
       labrt run --rm -v "$PWD:/here:ro" -w /here busybox ls
       labrt run --rm -v data:/data busybox touch /data/stays
       labrt run --rm --network host busybox ip addr
+      labrt run -d --network bridge -p 8080:80 busybox httpd -f
       labrt run --rm --cap-drop ALL --security-opt no-new-privileges --tmpfs /run busybox
     """  # noqa: D301
     if detach and attach:

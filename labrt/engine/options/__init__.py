@@ -11,6 +11,7 @@
     processes    ulimits, sysctls                                       devices      --device
     mounts       -v, --mount, --tmpfs, --volumes-from                   init         --init
     etc          hosts, resolv.conf                                     records      labels, health, restart, logs
+    networking   --network, -p, --ip
 
 Each of them but the first two is imported when one of its options is given. The table of notebook 16, from flag to
 JSON, is this directory.
@@ -18,10 +19,11 @@ JSON, is this directory.
 
 from __future__ import annotations
 
-from labrt.engine.options.build import to_config, write_etc
+from labrt.engine.options.build import hostname_of, to_config, write_etc
 from labrt.engine.options.model import NETWORKS, SMALLEST_MEMORY, Options, to_record
 
-__all__ = ["NETWORKS", "SMALLEST_MEMORY", "Options", "no_copies", "to_config", "to_record", "write_etc"]
+__all__ = ["NETWORKS", "SMALLEST_MEMORY", "Options", "hostname_of", "no_copies", "to_config", "to_record",
+           "write_etc"]  # fmt: skip
 
 
 def no_copies(options: Options) -> set[str]:

@@ -72,7 +72,11 @@ def _mount(
         wanted = mounts.wanted(options, image, inherited)
         mounts.make_way(config, wanted)
     taken = {os.path.normpath(mount.destination) for mount in wanted}
-    own = (Mount(f"/etc/{name}", "bind", os.path.join(directory, name), ("rbind", "rprivate")) for name in ETC)
+    places = dict.fromkeys(ETC, directory)
+    if options.network.startswith("container:"):  # whose network it is in, by that one's names and name servers
+        other = os.path.join(os.path.dirname(directory), options.network.removeprefix("container:"))
+        places |= {"hosts": other, "resolv.conf": other}
+    own = (Mount(f"/etc/{name}", "bind", os.path.join(at, name), ("rbind", "rprivate")) for name, at in places.items())
     binds = [*(mount for mount in own if mount.destination not in taken), *wanted]
     config["mounts"] += [mount.to_json() for mount in binds]
 

@@ -53,8 +53,13 @@ def hosts(options: Options) -> str:
         if not found or not name or any(letter.isspace() for letter in name):
             raise InvalidInput(f"--add-host {entry!r}: not understood", remedy="NAME:ADDRESS")
         if address == "host-gateway":
-            remedy = "with --network host it is 127.0.0.1, with none there is no way to it"
-            raise InvalidInput(f"--add-host {entry}: these networks have no gateway", remedy=remedy)
+            if options.network == "none":
+                remedy = "another network than none"
+                raise InvalidInput(f"--add-host {entry}: without a network there is no way to it", remedy=remedy)
+            if options.network != "host":  # known when it starts: runtime/networks/etc.py
+                lines.append(f"host-gateway\t{name}\n")
+                continue
+            address = "127.0.0.1"
         lines.append(f"{_address(address.removeprefix('[').removesuffix(']'), '--add-host')}\t{name}\n")
     return "".join(lines)
 

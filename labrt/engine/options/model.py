@@ -17,7 +17,7 @@ from labrt.errors import InvalidInput
 if TYPE_CHECKING:
     from labrt.image.config import ImageConfig
 
-NETWORKS = ("none", "host")
+NETWORKS = ("none", "host", "bridge")  # those that are always there
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 SMALLEST_MEMORY = 6 << 20  # bytes; with less, a container's init is killed before it can say why. Docker's limit, too.
@@ -45,7 +45,7 @@ class Options:
     cpus: float | None = None  # cpu.max: so much time in each tenth of a second, then all stand still until the next
     pids_limit: int | None = None  # pids.max: fork(2) fails with EAGAIN. None, 0 and -1: no limit
     entrypoint: str | Words | None = None
-    network: str = "none"
+    network: str = "none"  # "host", "bridge", "container:NAME", or a network of `labrt network create`: networking.py
     platform: str | None = None
     pull: str = "missing"
     interactive: bool = False
@@ -99,6 +99,13 @@ class Options:
     dns_search: Words = ()
     dns_option: Words = ()
     domainname: str | None = None  # setdomainname(2)
+    further_networks: Words = ()  # more of --network
+    publish: Words = ()  # "[[ADDRESS:]PORT:]PORT[/udp]": a port of this machine that leads to one of its
+    publish_all: bool = False  # each exposed port, from any port that is free
+    ip: str | None = None  # an address in its network; None: one that is free
+    ip6: str | None = None
+    mac_address: str | None = None
+    network_alias: Words = ()  # more names for its neighbours to find it by
     init: bool = False  # PID 1 is a small program that reaps orphans and hands signals on: init.py
 
     # Limits (resources.py, disks.py, processes.py)
@@ -153,8 +160,6 @@ class Options:
         if self.hostname is not None and not _HOSTNAME.fullmatch(self.hostname):
             remedy = "letters, digits, - and .; up to 63"
             raise InvalidInput(f"--hostname {self.hostname!r}: not a hostname", remedy=remedy)
-        if self.network not in NETWORKS:
-            raise InvalidInput(f"--network {self.network!r} is not known", remedy=f"one of {', '.join(NETWORKS)}")
         if self.workdir is not None and not self.workdir.startswith("/"):
             raise InvalidInput(f"--workdir {self.workdir!r} is not absolute", remedy="begin it with /")
         for subject in self.subjects():
@@ -201,6 +206,9 @@ SUBJECTS: Mapping[str, Words] = {
         "env_file", "label", "label_file", "annotation", "expose", "stop_signal", "stop_timeout", "restart",
         "log_driver", "log_opt", "no_healthcheck", "health_cmd", "health_interval", "health_timeout", "health_retries",
         "health_start_period", "health_start_interval", "runtime",
+    ),
+    "networking": (
+        "network", "further_networks", "publish", "publish_all", "ip", "ip6", "mac_address", "network_alias",
     ),
     "init": ("init",),
 }  # fmt: skip

@@ -28,7 +28,7 @@ def check(options: Options) -> None:
     restart_policy(options)
     log_config(options)
     _healthcheck(options, None)
-    list(_ports(options.expose))
+    list(ports(options.expose))
     if options.stop_signal is not None:
         from labrt.engine.signal_names import parse_signal
 
@@ -62,7 +62,7 @@ def container_config(options: Options, image: ImageConfig) -> dict[str, Any]:
         "Healthcheck": _healthcheck(options, image),
         "StopSignal": options.stop_signal or image.stop_signal or "SIGTERM",
         "StopTimeout": options.stop_timeout,
-        "ExposedPorts": {port: {} for port in (*image.exposed_ports, *_ports(options.expose))},
+        "ExposedPorts": {port: {} for port in (*image.exposed_ports, *ports(options.expose))},
     }
 
 
@@ -133,7 +133,7 @@ def _long_enough(nanoseconds: int, flag: str, text: str) -> int:
     return nanoseconds
 
 
-def _ports(texts: Iterable[str]) -> Iterator[str]:
+def ports(texts: Iterable[str]) -> Iterator[str]:
     """Write out `--expose`: "8000-8002/udp" is three ports; tcp if nothing is said."""
     for text in texts:
         match = _PORT.fullmatch(text)

@@ -1,9 +1,9 @@
 """Networks, from a loopback to published ports: each file one primitive that a notebook uses alone.
 
-    interfaces    what is there; loopback_up()                      (notebook 14)
+    interfaces    what is there; loopback_up()   (notebook 14)
     links         bridge, veth, macvlan: make, move, switch on, delete
     addresses     give an interface an address      routes      say where packets go
-    nft           run nft(8): rules, and counters   firewall    the rules of a house of networks, in one table of its own
+    nft           run nft(8): rules, and counters   firewall    the rules of a house of networks, in one table
     forwarding    let this machine be a router, and put that back   (notebook 15)
     ports         claim a port of the host          relay       carry what comes to it, for TCP and UDP
     resolver      answer names, for who asks 127.0.0.11
