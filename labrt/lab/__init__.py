@@ -10,7 +10,10 @@
     goto        begin at any notebook                                             lab.goto("08")
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     charts      memory climbing to its wall, CPU held and let go, bars of time and disk
+    meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
     live        a picture that changes while a cell runs                          draw = lab.live()
+    diagrams    boxes and lines: trees, pairs, a number line                      lab.diagrams.tree(nodes)
+    trees       processes, mounts and namespaces of now, to be drawn so           lab.trees.processes(pid)
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
     workspace   a directory to work in, which does not stay                       lab.workspace("by-hand")
@@ -34,7 +37,7 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = ("doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps", "workspace")
-_ROOMS = (*_CALLABLE, "charts", "checks", "demo", "exercise", "show")
+_ROOMS = (*_CALLABLE, "charts", "checks", "demo", "diagrams", "exercise", "meters", "show", "trees")
 _FUNCTIONS = {
     "reset": "ledger",
     **dict.fromkeys(("check", "hint", "predict", "reset_exercise", "solution"), "exercise"),

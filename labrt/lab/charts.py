@@ -74,7 +74,7 @@ def periods(samples: Sequence[Sample], *, title: str = "CPU, interval by interva
     The thick mark is the limit at that time. Only the `last` intervals are drawn.
     """
     samples = samples[-last:]
-    highest = max([1.0, *(s.ran + s.throttled for s in samples), *(s.limit or 0.0 for s in samples)]) * 1.1
+    highest = max([1.0, *(s.ran + s.throttled for s in samples), *(s.limit or 0.0 for s in samples)]) * 1.15
     scale, step = (_BASE - _TOP) / highest, (_RIGHT - _LEFT) / max(len(samples), 12)
     parts = _axes(None, highest, "CPUs")
     for number, sample in enumerate(samples):

@@ -39,6 +39,8 @@ class Exercise(NamedTuple):
 EXERCISES = {
     "00": Exercise("clean_up", "take down what a crash has left", "accidents:cleans_up"),
     "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
+    "01": Exercise("relay", "run a program, and end as it ended", "processes:relays"),
+    "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 

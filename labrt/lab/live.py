@@ -28,7 +28,7 @@ class Live:
         if first and _in_a_notebook():
             from IPython.display import display
 
-            self._handle = display(picture, display_id=True)
+            self._handle = display(picture, display_id=True)  # type: ignore[no-untyped-call]
         elif self._handle is not None:
             self._handle.update(picture)
 
@@ -48,4 +48,4 @@ def _in_a_notebook() -> bool:
         return False
     from IPython import get_ipython
 
-    return getattr(get_ipython(), "kernel", None) is not None  # type: ignore[no-untyped-call]
+    return getattr(get_ipython(), "kernel", None) is not None

@@ -29,7 +29,10 @@ print(*result.stderr.splitlines()[-3:], sep="\n")
 # by itself at 100. How far does it get?
 
 # %%
-import os, signal, time
+import contextlib
+import os
+import signal
+import time
 
 guess = lab.predict("08", "How many children, without a limit?", 0)  # your guess
 
@@ -117,8 +120,6 @@ def walled():
 
 
 # %%
-import contextlib
-
 with walled() as group:
     print(watch(group, hog, "A hog in a group of 64 MiB"))
     print(group.memory.events)
@@ -165,7 +166,8 @@ guess.saw(end)
 # The files have other names, and not everything of v2 is there in v1. This machine has:
 
 # %%
-cgroups.detect()
+rows = [[tree.mountpoint, f"v{tree.version}", " ".join(tree.controllers)] for tree in cgroups.detect().trees]
+lab.show.table(["tree", "version", "controllers"], rows, caption=f"This machine is {cgroups.detect().mode}")
 
 # %%
 from labrt.linux.cgroups import controllers_v1, controllers_v2

@@ -57,15 +57,15 @@ def _judge(hold: Callable[..., object], notes: str, before: set[str]) -> Check:
     if modest.problem:
         return not_yet("hold", modest.problem, EXPECTED, modest.hints(_UNWRITTEN))
     if seen is None:
-        hints = ("the program that it was given never ran", _UNWRITTEN[2])
-        return not_yet("hold", "no word from the program", EXPECTED, hints)
+        never = ("the program that it was given never ran", _UNWRITTEN[2])
+        return not_yet("hold", "no word from the program", EXPECTED, never)
     if hints := _hints_for_limits(seen):
         return not_yet("hold", f"from inside: {_say(seen)}", EXPECTED, hints)
     return _judge_the_hungry(hold, seen, before)
 
 
 def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str]) -> Check:
-    """The limits are right from inside. What do they do, does `hold` tell, and is all gone?"""
+    """Look what the limits do, whether `hold` tells, and whether all is gone: from inside they are right."""
     hog, bomb = attempt.run(lambda: _plain(hold(_eat))), attempt.run(lambda: _plain(hold(_fork)))
     for tried in (hog, bomb):
         if tried.problem:
