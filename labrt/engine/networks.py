@@ -36,8 +36,7 @@ RESERVED = ("host", "none", "default", "container")
 DRIVERS = ("bridge", "macvlan")
 POOL = ipaddress.IPv4Network("172.24.0.0/13")  # of which a network gets a /24 when nobody says which
 KEYS = {"com.docker.network.driver.mtu": "mtu", "mtu": "mtu", "parent": "parent", "macvlan_mode": "mode",
-        "com.docker.network.bridge.name": "bridge", "com.docker.network.bridge.enable_ip_masquerade": "masquerade",
-        }  # fmt: skip
+        "com.docker.network.bridge.enable_ip_masquerade": "masquerade"}  # fmt: skip
 
 
 class Networks:
@@ -61,7 +60,7 @@ class Networks:
     ) -> Network:
         """Make a network. Without a subnet it gets one that is free here, with `ipv6` one of each kind.
 
-        `options` are docker's: mtu, parent and macvlan_mode of a macvlan, com.docker.network.bridge.name.
+        `options` are docker's: mtu; of a macvlan parent and macvlan_mode.
         Raises Conflict for a name or a subnet that is taken, InvalidInput for what cannot be.
         """
         if name in RESERVED or not NAME.fullmatch(name):
@@ -84,7 +83,7 @@ class Networks:
         id = os.urandom(32).hex()
         house = definition.house(self.where)
         own = f"{house.replace('labrt', 'labrt0', 1)}" if name == DEFAULT else f"labrt-{id[:8]}"
-        interface = settings["parent"] if driver == "macvlan" else settings.get("bridge", own)
+        interface = settings["parent"] if driver == "macvlan" else own
         network = Network(
             name, id, driver, time.time(), interface, tuple(subnets), internal,
             masquerade=settings.get("masquerade", "true") != "false", mtu=int(settings.get("mtu", 0)),

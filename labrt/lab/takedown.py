@@ -195,6 +195,33 @@ def loop_device(entry: Entry, where: Paths) -> bool:
     return True
 
 
+def network_kind(entry: Entry, where: Paths) -> bool:
+    """Take down a bridge, a table of nft's, or put forwarding back: in the network namespace where it was made."""
+    from labrt.linux.network import firewall, forwarding, links
+
+    if not re.fullmatch(r"labrt[0-9a-f-]{0,10}", entry.what):
+        raise InvalidInput(f"{entry.what!r} is no {entry.kind} of labrt's", remedy=_forget(entry))
+    made_in = entry.detail.get("netns", "")
+    if made_in and made_in != str(os.stat("/proc/thread-self/ns/net").st_ino):
+        pid = _inhabitant(made_in)
+        if pid:
+            remedy = f"nsenter --net=/proc/{pid}/ns/net labrt reset"
+            raise Conflict(f"it is in the network namespace of pid {pid}, and we are in another one", remedy=remedy)
+        return False  # nobody is in there any more, so there is no such place
+    if entry.kind == "bridge":
+        return links.delete(entry.what)
+    return firewall.Firewall(entry.what).remove() if entry.kind == "nft" else forwarding.release(entry.what)
+
+
+def _inhabitant(namespace: str) -> str:
+    """Find a process in a network namespace, by that one's inode number; "" if there is none."""
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if str(os.stat(f"/proc/{pid}/ns/net").st_ino) == namespace:
+                return pid
+    return ""
+
+
 def directory(entry: Entry, where: Paths) -> bool:
     """Remove a directory: with all in it when in labrt's own places, only an empty one when among temporary files."""
     parent, name = os.path.split(entry.what.rstrip("/"))
@@ -257,6 +284,9 @@ ORDER: dict[str, Callable[[Entry, Paths], bool]] = {
     "process": process,
     "cgroup": cgroup,
     "mount": mount,
+    "bridge": network_kind,
+    "nft": network_kind,
+    "forwarding": network_kind,
     "container": container,
     "dm": mapped_device,
     "loop": loop_device,

@@ -26,9 +26,10 @@ _count = itertools.count()
 
 
 class Entry(NamedTuple):
-    """One thing that may exist. `kind` is mount, cgroup, process, directory, container, loop or dm.
+    """One thing that may exist.
 
-    `what` is its path, its pid, for a loop device the file, for a mapped device its name.
+    `kind` is mount, cgroup, process, directory, container, loop or dm, or of networks bridge, nft or forwarding.
+    `what` is its path, its pid, for a loop device the file, for all else its name.
     """
 
     kind: str

@@ -114,7 +114,8 @@ def _check_free(network: Network) -> None:
 
 def _record(where: Paths, kind: str, what: str) -> None:
     if not any((entry.kind, entry.what) == (kind, what) for entry in ledger.entries(where.ledger)):
-        ledger.record(kind, what, directory=where.ledger)
+        namespace = str(os.stat("/proc/thread-self/ns/net").st_ino)
+        ledger.record(kind, what, directory=where.ledger, netns=namespace)
 
 
 def _write_setting(name: str, value: str) -> None:
