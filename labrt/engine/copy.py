@@ -5,9 +5,10 @@
 
 The container's side is done by a child of ours that sees its files and nothing else. Of one that runs, it enters the
 mount namespace (setns(2)), whose root the container cannot lead out of: volumes, tmpfs and all are then as the program
-sees them. Of one that does not, it mounts root and volumes in a namespace of its own, and makes that its root. It can
-import nothing from in there, and is undumpable, so that nobody in there takes it over: CVE-2019-14271 and
-CVE-2018-15664 were ways out of docker's. Between the two sides goes a tar stream: tarstream.py.
+sees them, but for /proc, which is not there: through its links one is everywhere. Of one that does not run, it mounts
+root and volumes in a namespace of its own, and makes that its root. It can import nothing from in there, and is
+undumpable, so that nobody in there takes it over: CVE-2019-14271 and CVE-2018-15664 were ways out of docker's. Between
+the two sides goes a tar stream: tarstream.py.
 
 Where things land is docker's rule, which is cp's: into DEST if that is a directory, else under that name; a source that
 ends in /. is the content of a directory; no directory but the last is made.
@@ -24,8 +25,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 from labrt.errors import Conflict, InvalidInput, KernelError, LabrtError, NotFound, kernel_error
-from labrt.linux import namespaces, process, rootfs, syscalls
-from labrt.linux.flags import CLONE, MOUNT_ATTR
+from labrt.linux import mounts, namespaces, process, rootfs, syscalls
+from labrt.linux.flags import CLONE, MNT, MOUNT_ATTR, UMOUNT
 from labrt.linux.mounts import Mount
 
 if TYPE_CHECKING:
@@ -225,18 +226,40 @@ def _way_in(container: Container, stack: contextlib.ExitStack, write: bool) -> t
 
 def _enter_running(pidfd: int, pid: int) -> None:
     """Enter the mount namespace of its PID 1, and with it its root; its user namespace, too, if it has one."""
+    from labrt.linux import heldproc, procfs  # noqa: F401 - procfs for later: in there nothing is imported
+
     syscalls.prctl(PR_SET_DUMPABLE, 0)
+    proc = heldproc.hold()
     ours, theirs = namespaces.of("self"), namespaces.of(pid)
     kinds = CLONE.NEWNS if ours.user.inode == theirs.user.inode else CLONE.NEWNS | CLONE.NEWUSER
     rootfs.seal_imports()
     syscalls.setns(pidfd, kinds)
+    _leave_proc(proc)
+    os.close(proc)
     os.umask(0)
+
+
+def _leave_proc(proc: int) -> None:
+    """Go on in a copy of these mounts, without any /proc. `proc` is the host's, which says what is mounted."""
+    from labrt.linux import heldproc, procfs
+
+    syscalls.unshare(CLONE.NEWNS)
+    mounts.set_propagation("/", "rprivate")
+    for _ in range(100):  # they may be moving directories about meanwhile
+        with open(heldproc.open_below(proc, "self/mountinfo", os.O_RDONLY), errors="surrogateescape") as file:
+            found = [mount for mount in procfs.parse_mountinfo(file.read()) if mount.fstype == "proc"]
+        if not found:
+            break
+        with contextlib.suppress(OSError):
+            syscalls.umount2(found[-1].mount_point, MNT.DETACH | UMOUNT.NOFOLLOW)
+    else:
+        raise Conflict("its /proc cannot be left behind", remedy="pause the container, or stop it")
 
 
 class _Stopped:
     """Mounts the root and the volumes of a container that does not run, and makes them one's own root.
 
-    As at its start, so places to mount on are made where they are missing. Not /proc: through it one is everywhere.
+    As at its start, so places to mount on are made where they are missing. Not /proc.
     """
 
     def __init__(self, container: Container, stack: contextlib.ExitStack, write: bool) -> None:
