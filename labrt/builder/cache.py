@@ -22,7 +22,6 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from labrt.errors import InvalidInput, InvalidManifest
 from labrt.image import files
 from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
@@ -108,10 +107,11 @@ class Cache:
     @staticmethod
     def _read(path: str) -> Record | None:
         # Absent, emptied by a power cut, or of another version: then the step was never done.
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError, InvalidInput, InvalidManifest):
+        try:
             with open(path, "rb") as file:
                 return Record.from_json(json.load(file))
-        return None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
     def __repr__(self) -> str:
         return f"<Cache {self.place}: {len([*self.records()])} steps>"

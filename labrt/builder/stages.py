@@ -23,9 +23,9 @@ SCRATCH = "scratch"
 
 
 class Stage(NamedTuple):
-    """One FROM and what follows it. `base` is "scratch", an image, or another stage's index."""
+    """One FROM and what follows it. `base` is "scratch", an image, or another stage's number."""
 
-    index: int
+    number: int
     name: str  # "" if it has none
     base: str | int
     platform: str
@@ -36,7 +36,7 @@ class Stage(NamedTuple):
     @property
     def label(self) -> str:
         """What to call it."""
-        return self.name or f"stage-{self.index}"
+        return self.name or f"stage-{self.number}"
 
 
 def read(found: Sequence[Instruction], arguments: Arguments) -> list[Stage]:
@@ -75,18 +75,16 @@ def _stage(
     image = change.expand(begin, found[0], variables)
     if not image:
         begin.fail(f"{found[0]:.80} is nothing", "give it a value: ARG before FROM, or --build-arg")
-    base: str | int = next((stage.index for stage in before if stage.name == image.lower()), image)
+    base: str | int = next((stage.number for stage in before if stage.name == image.lower()), image)
     platform = change.expand(begin, begin.flag("platform"), variables)
-    needs = {number for step in steps if (number := _needed_by(step, before)) is not None}
+    needs = {number for step in steps for number in _needed_by(step, before)}
     needs |= {base} if isinstance(base, int) else set()
     return Stage(len(before), name, base, platform, begin, tuple(steps), frozenset(needs))
 
 
-def _needed_by(step: Instruction, before: Sequence[Stage]) -> int | None:
-    for text in [step.flag("from"), *(_from_of(mount) for mount in step.flag_list("mount"))]:
-        if (number := find(text, before)) is not None:
-            return number
-    return None
+def _needed_by(step: Instruction, before: Sequence[Stage]) -> list[int]:
+    named = [step.flag("from"), *(_from_of(mount) for mount in step.flag_list("mount"))]
+    return [number for text in named if (number := find(text, before)) is not None]
 
 
 def _from_of(mount: str) -> str:
@@ -94,10 +92,10 @@ def _from_of(mount: str) -> str:
 
 
 def find(text: str, before: Sequence[Stage]) -> int | None:
-    """Return the index of the stage that --from names, by name or number; None if it names an image."""
+    """Return the number of the stage that --from names, by name or number; None if it names an image."""
     if text.isdecimal() and int(text) < len(before):
         return int(text)
-    return next((stage.index for stage in before if stage.name and stage.name == text.lower()), None)
+    return next((stage.number for stage in before if stage.name and stage.name == text.lower()), None)
 
 
 def target(stages: Sequence[Stage], name: str | None) -> Stage:
@@ -113,10 +111,10 @@ def target(stages: Sequence[Stage], name: str | None) -> Stage:
 
 def needed(stages: Sequence[Stage], wanted: Stage) -> list[Stage]:
     """Return what is to be built for a stage, itself included, in the file's order."""
-    todo, found = [wanted.index], set()
+    todo, found = [wanted.number], set()
     while todo:
-        index = todo.pop()
-        if index not in found:
-            found.add(index)
-            todo += stages[index].needs
-    return [stage for stage in stages if stage.index in found]
+        number = todo.pop()
+        if number not in found:
+            found.add(number)
+            todo += stages[number].needs
+    return [stage for stage in stages if stage.number in found]

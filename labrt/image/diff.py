@@ -142,8 +142,11 @@ def _is_there(root: str, name: str) -> bool:
 # Layers --------------------------------------------------------------------------------------------------------------
 
 
-def write(new: str, found: Iterable[Change], stream: IO[bytes]) -> None:
-    """Write changes as an uncompressed layer: the same bytes for the same changes. `new` is the tree after them."""
+def write(new: str, found: Iterable[Change], stream: IO[bytes], *, latest: int | None = None) -> None:
+    """Write changes as an uncompressed layer: the same bytes for the same changes. `new` is the tree after them.
+
+    No time in it is later than `latest`, in seconds.
+    """
     kinds = {change.path: change.kind for change in found}
     gone = [path for path, kind in kinds.items() if kind == DELETED]
-    pack.write(new, stream, only=lambda name: name in kinds, removed=gone)
+    pack.write(new, stream, latest=latest, only=lambda name: name in kinds, removed=gone)

@@ -39,15 +39,17 @@ def write(
     stream: IO[bytes],
     *,
     mtime: int | None = None,
+    latest: int | None = None,
     owner: tuple[int, int] | None = None,
     only: Callable[[str], bool] = bool,
     removed: Iterable[str] = (),
 ) -> None:
     """Write an uncompressed tar archive of what is in `directory`, parents before children, sorted by name.
 
-    `mtime` in seconds and `owner` (uid, gid) are for all entries; None takes each file's own. Sockets are left out:
-    they mean something only to the process that made them. `only` says which names to write (all have one, so `bool`
-    is all of them), `removed` for which names to write whiteouts. Whiteouts come first: they speak of lower layers.
+    `mtime` in seconds and `owner` (uid, gid) are for all entries; None takes each file's own, but no time later than
+    `latest`. Sockets are left out: they mean something only to the process that made them. `only` says which names to
+    write (all have one, so `bool` is all of them), `removed` for which names to write whiteouts. Whiteouts come first:
+    they speak of lower layers.
     """
     first: dict[tuple[int, int], str] = {}
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -60,6 +62,9 @@ def write(
                 archive.addfile(_whiteout(name))
                 continue
             info = entry(path, name, found, mtime, owner)
+            if latest is not None and info.mtime >= latest:
+                info.mtime = latest
+                info.pax_headers = {key: value for key, value in info.pax_headers.items() if key != "mtime"}
             same = first.setdefault((found.st_dev, found.st_ino), name)
             if same != name and not info.isdir():
                 info.type, info.linkname, info.size = tarfile.LNKTYPE, same, 0
