@@ -44,9 +44,10 @@ SH
 (while :; do $labrt run --rm busybox true; done) >/dev/null 2>&1 &
 (while :; do $labrt run -d busybox sh -c 'echo much >file; sleep 1'; done) >/dev/null 2>&1 &
 sh /tmp/commits.sh $labrt >/dev/null 2>&1 &
+done="^commit made-$(cut -c 1-8 /proc/sys/kernel/random/boot_id):.*: 0$"
 tries=0
-until grep -qs ': 0$' /var/lib/commits || [ $tries -ge 240 ]; do sleep 1; tries=$((tries + 1)); done
-grep -qs ': 0$' /var/lib/commits || { echo "no commit, save and load in four minutes"; exit 1; }
+until grep -qs "$done" /var/lib/commits || [ $tries -ge 240 ]; do sleep 1; tries=$((tries + 1)); done
+grep -qs "$done" /var/lib/commits || { echo "no commit, save and load in four minutes"; exit 1; }
 sleep $((10 + $(od -An -N1 -tu1 /dev/urandom) % 20))
 echo "cutting the power; commits: $(tail -n 1 /var/lib/commits)"
 sleep 1
