@@ -95,7 +95,7 @@ def _hints(light: cgroups.Cgroup, heavy: cgroups.Cgroup, used: Used) -> tuple[st
     if not _one_queue(light, heavy):
         may = light.cpuset.effective_cpus, heavy.cpuset.effective_cpus
         return (
-            f"the weights are right, but each may have a CPU of its own, {may[0]} and {may[1]}: then nobody has to wait",
+            f"the weights are right, but each may have a CPU of its own, of {may[0]} and {may[1]}: nobody has to wait",
             "weights count in a queue: let both groups use the same single CPU",
             'light.cpuset.cpus = heavy.cpuset.cpus = "0"',
         )
