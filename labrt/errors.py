@@ -18,6 +18,7 @@
     │   ├── RateLimited       429, and waiting did not help
     │   ├── Unreachable       no connection, no name, no TLS
     │   └── DigestMismatch    the bytes are not those that were named
+    ├── BuildFailed           a command of a Dockerfile has failed
     └── ContainerError        a container could not be started
         ├── HookFailed            a program that shall run at its start, a hook of its config
         ├── CommandNotFound       exit code 127, as in a shell
@@ -120,6 +121,14 @@ class Unreachable(RegistryError):
 
 class DigestMismatch(RegistryError):
     """The bytes that came are not those that were named."""
+
+
+class BuildFailed(LabrtError):
+    """A RUN of a Dockerfile ended with an exit code that is not 0: `code`."""
+
+    def __init__(self, message: str, *, code: int = 1, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.code = code
 
 
 class ContainerError(LabrtError):

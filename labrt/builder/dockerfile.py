@@ -36,7 +36,7 @@ _REPEATED = ("mount", "exclude")
 _MAY_BE_EMPTY = ("CMD", "ENTRYPOINT")
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.*?)\s*")
-_HEREDOC = re.compile(r"(\d*)<<(-?)(['\"]?)([^\s<>|&;()'\"]+)\3")
+HEREDOC = re.compile(r"(\d*)<<(-?)(['\"]?)([^\s<>|&;()'\"]+)\3")
 LARGEST = 4 << 20  # characters of a Dockerfile
 
 
@@ -47,6 +47,11 @@ class Heredoc(NamedTuple):
     text: str
     literal: bool
     strip: bool
+
+    @property
+    def content(self) -> str:
+        """The text, without the tabs at its lines' beginnings if <<- took them away."""
+        return "".join(line.lstrip("\t") for line in self.text.splitlines(True)) if self.strip else self.text
 
 
 class Instruction(NamedTuple):
@@ -194,7 +199,7 @@ def _heredocs(instruction: Instruction, lines: Sequence[str], at: int) -> tuple[
         return (), at
     found = []
     for word in words.cut(instruction.rest, escape=instruction.escape):
-        match = _HEREDOC.fullmatch(word)
+        match = HEREDOC.fullmatch(word)
         if match:
             text, at = _heredoc(instruction, lines, at, match)
             found.append(Heredoc(match[4], text, bool(match[3]), bool(match[2])))

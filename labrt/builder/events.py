@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-Listener = Callable[[object], object]
+Listener = Callable[[object], None]
 
 
 class Planned(NamedTuple):

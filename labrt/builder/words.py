@@ -78,7 +78,7 @@ class _Lexer:
         """Read to the end, or to one of the letters `until`; each piece with whether it was quoted."""
         found: list[tuple[str, bool]] = []
         size = 0
-        while self.at < len(self.text) and self.text[self.at] not in (until or "\0"):
+        while self.at < len(self.text) and not (until and self.text[self.at] in until):
             letter = self.text[self.at]
             if letter == "'":
                 found.append((self._single(), True))

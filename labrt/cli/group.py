@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "Make a container from an image and run it",
         "exec": "Run one more command in a running container",
         "ps": "Show the containers",
+        "build": "Make an image as a Dockerfile says",
         "pull": "Fetch an image from a registry",
         "push": "Send an image to a registry",
         "images": "Show the images that are here",

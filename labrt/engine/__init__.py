@@ -2,10 +2,11 @@ r"""The engine: where images and containers meet.
 
     images      pull, list, remove; the embedded default where Docker Hub cannot be reached
     containers  create, start, list, find, remove; a Container and what can be done with it
+    builds      a Dockerfile and a directory into an image
     options     what `docker run` can be told, and config.json made of it
     embedded    the image that is there without any network
 
-Here is what one calls first; `labrt.run` and `labrt.pull` are these:
+Here is what one calls first; `labrt.run`, `labrt.pull` and `labrt.build` are these:
 
     >>> result = labrt.run("busybox", "echo", "hello")
     >>> result.stdout, result.exit_code
@@ -25,7 +26,27 @@ if TYPE_CHECKING:
     from labrt.engine.results import Result
     from labrt.image.image import Image
 
-__all__ = ["pull", "run"]
+__all__ = ["build", "pull", "run"]
+
+
+def build(
+    path: str = ".", *, tag: str | None = None, progress: Callable[[object], None] | bool = True, **options: Any
+) -> Image:
+    """Build the image that a directory's Dockerfile describes, and return it; in a notebook it is shown as a tree.
+
+    `options`: dockerfile (a path), text (a Dockerfile itself), args={"NAME": "value"}, target, platform, no_cache,
+    pull, labels={…}, tags=(…), network, and the others of builder/build.py's Wanted. `progress` shows each step as it is done;
+    False is silence, a function is called with each event (builder/events.py).
+    Raises InvalidInput, NotFound and BuildFailed, which say file, line and why.
+    """
+    _enter_own_namespaces()
+    from labrt.engine import builds
+    from labrt.engine.build_progress import shown
+
+    if callable(progress):
+        return builds.build(path, tag=tag, on_event=progress, **options)
+    with shown("auto" if progress else "quiet") as listener:
+        return builds.build(path, tag=tag, on_event=listener, **options)
 
 
 def pull(

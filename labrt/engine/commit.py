@@ -69,6 +69,13 @@ def commit(
         )
 
 
+def write_layer(container: Container, fd: int, *, hidden: Sequence[str] = (), latest: int | None = None) -> None:
+    """Write a container's changes to a descriptor, as an uncompressed layer. Not the places `hidden`, where something
+    was mounted and nothing else is; no time later than `latest`, in seconds.
+    """  # noqa: D205
+    views.look(container, _Layer(fd, [place.strip("/") for place in hidden], latest), image=True)
+
+
 @contextlib.contextmanager
 def _still(container: Container) -> Iterator[None]:
     """Keep a container that runs from running. Who is paused stays so; who is killed in here leaves it paused."""
@@ -125,18 +132,31 @@ def _changes(view: views.View) -> list[Change]:
 class _Layer:
     """What writes the layer, in the child, into a descriptor that it inherits."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, hidden: Sequence[str] = (), latest: int | None = None) -> None:
+        self.fd, self.hidden, self.latest = fd, hidden, latest
 
     def __call__(self, view: views.View) -> None:
         """Write it."""
-        changed = _changes(view)
+        changed = _without(_changes(view), self.hidden, view)
         found = {change.path for change in changed}
         with open(self.fd, "wb", closefd=False) as stream:
             if view.upper:  # as it is: an opaque directory's mark, and files with several names
-                pack.write(view.upper, stream, only=found.__contains__)
+                pack.write(view.upper, stream, latest=self.latest, only=found.__contains__)
             else:
-                diff.write(view.root, changed, stream)
+                diff.write(view.root, changed, stream, latest=self.latest)
+
+
+def _without(changed: list[Change], hidden: Sequence[str], view: views.View) -> list[Change]:
+    """Leave out what only had to be there to mount something on it, and what that was in: empty, and added."""
+    places = {"/".join(place.split("/")[:depth]) for place in hidden for depth in range(1, place.count("/") + 2)}
+    kept = list(changed)
+    for change in reversed(changed):  # what is in a directory comes after it
+        path = os.path.join(view.root, change.path)
+        if change.path in places and change.kind == diff.ADDED and not os.path.islink(path):
+            inside = any(other.path.startswith(f"{change.path}/") for other in kept)
+            if not inside and (os.path.isdir(path) or os.path.getsize(path) == 0):
+                kept.remove(change)
+    return kept
 
 
 def _is_mount_point(change: Change, view: views.View) -> bool:

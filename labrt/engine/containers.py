@@ -28,6 +28,7 @@ from labrt.engine.options import Options
 from labrt.errors import Conflict, ContainerNotFound, InvalidInput
 from labrt.image import files
 from labrt.image.digest import Digest
+from labrt.image.image import Image
 from labrt.linux import ledger
 from labrt.linux.mounts import Mount
 
@@ -43,22 +44,27 @@ class Containers:
     def __init__(self, where: paths.Paths | None = None) -> None:
         self.where = where or paths.default()
 
-    def create(self, wanted: Options, *, on_event: Listener | None = None) -> Container:
+    def create(
+        self, wanted: Options, *, on_event: Listener | None = None, image: Image | None = None
+    ) -> Container:
         """Make a container, ready to start; its image is pulled if it is not here. All or nothing.
 
+        `image` is the image itself, where it need not be looked for: a build's has no name.
         Raises Conflict when the name is taken, and whatever pulling and unpacking raise.
         """
         images = Images(self.where)
         with images.layout.lease():  # until the container stands on its layers, nobody takes them away as unused
-            container = self._create(images, wanted, on_event)
+            container = self._create(images, wanted, on_event, image)
         container.note("create")
         return container
 
-    def _create(self, images: Images, wanted: Options, on_event: Listener | None) -> Container:
+    def _create(
+        self, images: Images, wanted: Options, on_event: Listener | None, image: Image | None = None
+    ) -> Container:
         from labrt.image.platform import Platform
 
         platform = Platform.parse(wanted.platform) if wanted.platform else None
-        image = images.get(wanted.image, platform=platform, policy=wanted.pull, on_event=on_event)
+        image = image or images.get(wanted.image, platform=platform, policy=wanted.pull, on_event=on_event)
         chain_ids = images.unpack(image, on_event=on_event)
         id = os.urandom(32).hex()
         container = Container(id, self.where)

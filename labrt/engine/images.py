@@ -15,7 +15,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from labrt import paths
 from labrt.errors import (
@@ -35,6 +35,9 @@ from labrt.image.layout import Layout
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 from labrt.storage.driver import Driver, open_driver
+
+if TYPE_CHECKING:
+    from labrt.builder.cache import Cache
 
 HUB = "docker.io"
 POLICIES = ("always", "missing", "never")
@@ -80,6 +83,13 @@ class Images:
     def driver(self) -> Driver:
         """The storage driver that keeps the layers."""
         return open_driver(None, self.where)
+
+    @property
+    def build_cache(self) -> Cache:
+        """What builds have done already: its layers are blobs here."""
+        from labrt.builder.cache import Cache
+
+        return Cache(self.where)
 
     def get(
         self,
@@ -215,8 +225,9 @@ class Images:
             told.append(f"Deleted: {image.id}")
             told += [f"Deleted: {chain}" for chain in self._remove_layers(image)]
         nameless = {container.image_id for container in containers} - {other.id for other in self.all()}
+        kept = [*(self.layout.manifests_of(nameless) if nameless else ()), *self.build_cache.blobs()]
         with contextlib.suppress(Conflict):  # somebody is pulling: what nobody names goes next time
-            self.layout.collect(self.layout.manifests_of(nameless) if nameless else ())
+            self.layout.collect(kept)
         return told
 
     def _remove_layers(self, image: Image) -> list[Digest]:

@@ -1,8 +1,9 @@
 """What takes room, and what of it nobody needs: disk usage and its clearing.
 
     usage()                  [Usage("Images", total=2, active=1, size=…, reclaimable=…), …]
-    prune()                  stopped containers; layers, blobs and broken-off downloads that nothing leads to
-    prune(all=True)          also images that no container is made from
+    prune()                  stopped containers; layers, blobs and broken-off downloads that nothing leads to; what
+                             builds remember and no image has
+    prune(all=True)          also images that no container is made from, and all that builds remember
 
 A named image needs its layers and blobs, a container its layers, and the manifest and config that it was made from even
 when they have lost their name. What is being pulled or loaded needs everything: prune holds the layout alone, and is a
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,8 +25,10 @@ from labrt.engine.images import Images
 from labrt.engine.views import PREFIX
 from labrt.errors import Conflict, NotFound
 from labrt.image.digest import Digest
-from labrt.image.image import human
+from labrt.image.image import Image, human
 from labrt.image.layout import Layout
+from labrt.image.tree import remove_path
+from labrt.storage.workshop import disk_usage
 
 _FRESH = 60  # seconds in which a container that was created and never started may still be about to be
 
@@ -41,12 +45,13 @@ class Usage(NamedTuple):
 
 @dataclass
 class Pruned:
-    """What went: ids of containers, names of images, chain ids, digests; and how many bytes that was on disk."""
+    """What went: ids of containers, names of images, chain ids, digests, steps of builds; and how many bytes in all."""
 
     containers: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     layers: list[Digest] = field(default_factory=list)
     blobs: list[Digest] = field(default_factory=list)
+    caches: list[str] = field(default_factory=list)
     freed: int = 0
 
     def __repr__(self) -> str:
@@ -57,13 +62,16 @@ class Pruned:
 def usage(where: paths.Paths | None = None) -> list[Usage]:
     """Return what images (their blobs), unpacked layers, containers and broken-off downloads take."""
     images, containers = Images(where), Containers(where).list(all=True)
-    return [_images(images, containers), _layers(images), _containers(images, containers), _partial(images.layout)]
+    partial = _partial(images.layout)
+    return [_images(images, containers), _layers(images), _containers(images, containers), _cached(images), partial]
 
 
 def _images(images: Images, containers: list[Container]) -> Usage:
     used = {container.image_id for container in containers}
     every = images.all()
-    sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
+    cached = images.build_cache.blobs() - _blobs_of(every)  # these are counted as the builds'
+    blobs = [digest for digest in images.layout.blobs() if digest not in cached]
+    sizes = {digest: _size(images.layout.blob_path(digest)) for digest in blobs}
     needed = {
         part.digest for image in every if image.id in used for part in (image.manifest.config, *image.manifest.layers)
     } | {image.descriptor.digest for image in every if image.id in used}
@@ -71,6 +79,19 @@ def _images(images: Images, containers: list[Container]) -> Usage:
     size = sum(sizes.values())
     free = sum(size for digest, size in sizes.items() if digest not in needed)
     return Usage("Images", len({image.id for image in every}), len(active), size, free)
+
+
+def _blobs_of(every: Iterable[Image]) -> set[Digest]:
+    """Return the layers that images have."""
+    return {layer.digest for image in every for layer in image.manifest.layers}
+
+
+def _cached(images: Images) -> Usage:
+    """Steps of builds with a layer, and the directories of RUN --mount=type=cache. Active: an image has that layer."""
+    cache, named = images.build_cache, _blobs_of(images.all())
+    blobs = cache.blobs()
+    own = sum(_size(images.layout.blob_path(digest)) for digest in blobs - named) + disk_usage(cache.mounts)
+    return Usage("Build cache", len(blobs) + len(_names(cache.mounts)), len(blobs & named), own, own)
 
 
 def _layers(images: Images) -> Usage:
@@ -115,7 +136,9 @@ def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
         _prune_layers(images, gone)
         sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
         gone.freed += _partial(images.layout).size
-        gone.blobs = images.layout.sweep(images.layout.manifests_of(users), partial=True)
+        _prune_cache(images, gone, all=all)
+        kept = [*images.layout.manifests_of(users), *images.build_cache.blobs()]
+        gone.blobs = images.layout.sweep(kept, partial=True)
         gone.freed += sum(sizes.get(digest, 0) for digest in gone.blobs)
     return gone
 
@@ -143,6 +166,18 @@ def _prune_views(images: Images) -> None:
     for name in images.driver.containers():
         if name.startswith(PREFIX) and not os.path.exists(f"/proc/{name.split('-')[1]}"):
             images.driver.remove(name)
+
+
+def _prune_cache(images: Images, gone: Pruned, *, all: bool) -> None:
+    """Forget steps of builds whose layer no image has, or all; with these the directories of their caches go, too."""
+    cache, named = images.build_cache, _blobs_of(images.all())
+    for key, record in [*cache.records()]:
+        if all or (record.layer is not None and record.layer.digest not in named):
+            cache.forget(key)
+            gone.caches.append(key[:12])
+    if all:
+        gone.freed += disk_usage(cache.mounts)
+        remove_path(cache.mounts)
 
 
 def _prune_layers(images: Images, gone: Pruned) -> None:

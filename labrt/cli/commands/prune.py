@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-GOES = ("all stopped containers", "all layers, blobs and partial downloads that nothing leads to")
-GOES_TOO = "all images without a container made from them"
+GOES = ("all stopped containers", "all layers, blobs and partial downloads that nothing leads to",
+        "all build cache that no image has")  # fmt: skip
+GOES_TOO = "all images without a container made from them, and all build cache"
 
 
 @click.command
@@ -37,6 +38,7 @@ def command(everything: bool, force: bool) -> int:
     _tell("Deleted Containers:", gone.containers)
     _tell("Deleted Images:", [*(f"untagged: {name}" for name in gone.images),
                               *(f"deleted: {digest}" for digest in (*gone.layers, *gone.blobs))])  # fmt: skip
+    _tell("Deleted build cache objects:", gone.caches)
     click.echo(f"Total reclaimed space: {human(gone.freed)}")
     return 0
 
