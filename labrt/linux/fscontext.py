@@ -84,7 +84,7 @@ def overlay(source: str, options: Sequence[str], attributes: int = 0) -> int | N
     for option in options:
         key, _, value = option.partition("=")
         single += [f"lowerdir+={path}" for path in value.split(":")] if key == "lowerdir" else [option]
-    if not _takes_single_layers():
+    if not takes_single_layers():
         return None
     try:
         return create("overlay", source, single, attributes)
@@ -97,7 +97,7 @@ def overlay(source: str, options: Sequence[str], attributes: int = 0) -> int | N
 _single_layers: bool | None = None
 
 
-def _takes_single_layers() -> bool:
+def takes_single_layers() -> bool:
     """Ask the kernel: fsconfig looks a layer up at once, and knows or does not know the word.
 
     Before Linux 6.5 overlay had no parser of its own for fsconfig, which then takes any word and refuses it only when

@@ -58,12 +58,13 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> s
 
 def _warm_up() -> None:
     """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth."""
-    from labrt.linux import cgroups
+    from labrt.linux import cgroups, fscontext
     from labrt.runtime import config, init, program
 
     usual = config.default(["true"])
     with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
         cgroups.detect()
+        fscontext.takes_single_layers()
         program.ignored_signals()
         config.validate(usual)
         program.prepare(usual["process"], usual["linux"]["seccomp"])

@@ -174,6 +174,7 @@ def test_compressed_streams(plain: bytes, how: str, data: st.DataObject) -> None
         assert out == zlib.decompressobj(31).decompress(bytes(raw)) or len(raw) > len(pack(plain)) or out
 
 
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")
 def test_the_dice_do_reach_what_they_are_for() -> None:
     """Of these archives many must unpack, or nothing but the first check is tried."""
 
