@@ -40,7 +40,10 @@ EXERCISES = {
     "00": Exercise("clean_up", "take down what a crash has left", "accidents:cleans_up"),
     "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
     "01": Exercise("relay", "run a program, and end as it ended", "processes:relays"),
+    "02": Exercise("unpack", "unpack a stranger's archive safely", "archives:unpacks"),
+    "03": Exercise("stop_leak", "let no mount out, and the host's in", "leaks:stops"),
     "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
+    "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 
