@@ -17,7 +17,7 @@ from typing import Any
 _WHERE = {
     "Check": "verdict",
     "cleans_up": "accidents", "accident": "accidents",
-    "holds": "limits", "divides": "shares",
+    "holds": "limits", "divides": "shares", "unites": "unions",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip
 
