@@ -325,24 +325,25 @@ def default_devices(root: str) -> Plan:
     ]
 
 
-def cgroup_mounts(mount: Mount, paths: Mapping[str, str] | None = None) -> list[Mount]:
+def cgroup_mounts(mount: Mount, paths: Mapping[str, str] | None = None, *, bound: bool = True) -> list[Mount]:
     """Write out a mount of type "cgroup": one cgroup2 on a v2 machine; on v1 a tmpfs with one mount per tree in it.
 
-    To be executed in the container's own cgroup namespace, which makes the container's cgroup the root of each. For a
-    container without one, `paths` are its cgroup's directories (Cgroup.paths): those are bound, and no others shown.
+    To be executed in the container's own cgroup namespace, which makes the container's cgroup the root of each. `paths`
+    are its cgroup's directories (Cgroup.paths): a tree that it is not in is not shown, for that would be the host's
+    from its root on, with its release_agent. For a container without a namespace of its own these are `bound`.
     """
     from labrt.linux import cgroups
 
     trees = cgroups.detect().trees
     if all(tree.version == 2 for tree in trees):
-        if paths is None:
+        if paths is None or not bound:
             return [mount._replace(type="cgroup2")]
         return [Mount(mount.destination, "bind", paths["unified"], ("bind", *mount.options))]
     inside = []
     for tree in trees:
         name = os.path.basename(tree.mountpoint)
-        if paths is not None:
-            directory = paths.get("unified" if tree.version == 2 else tree.controllers[0])
+        directory = (paths or {}).get("unified" if tree.version == 2 else tree.controllers[0])
+        if paths is not None and (bound or not directory):
             if directory:
                 inside.append(Mount(f"{mount.destination}/{name}", "bind", directory, ("bind", *mount.options)))
             continue
@@ -371,6 +372,7 @@ def plan(
     propagation: str = "rslave",
     label: str = "",
     cgroup_paths: Mapping[str, str] | None = None,
+    cgroup_bound: bool = True,
     pivot: bool = True,
 ) -> Plan:
     """List what makes `root`, an existing directory, a container's root.
@@ -378,7 +380,8 @@ def plan(
     `root_mounts` (their destination is "/") make up the root's content, in order; without any the directory itself is
     it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices. `propagation`
     is the container's root's in the end; whatever it is, nothing that is mounted in here shows on the host. `label` is
-    SELinux's, for the files of memory file systems. `cgroup_paths`: see cgroup_mounts. Without `pivot` it is MoveRoot.
+    SELinux's, for the files of memory file systems. `cgroup_paths`, `cgroup_bound`: see cgroup_mounts. Without `pivot`
+    it is MoveRoot.
     """
     word = propagation.removeprefix("r")
     steps: Plan = [Propagate("rslave" if word in ("shared", "slave") else "rprivate")]
@@ -392,7 +395,7 @@ def plan(
             options = (*mount.options, f'context="{label}"') if labelled else mount.options
             steps.append(Attach(root, mount._replace(options=options)))
             continue
-        spread = cgroup_mounts(mount, cgroup_paths)
+        spread = cgroup_mounts(mount, cgroup_paths, bound=cgroup_bound)
         steps += [Attach(root, one) for one in spread]
         if len(spread) > 1:
             steps.append(SealMount(root, mount.destination))

@@ -295,6 +295,7 @@ def root_plan(
         read_only_root=bool(config["root"].get("readonly")),
         propagation=linux.get("rootfsPropagation") or "rslave",
         label=linux.get("mountLabel") or "",
-        cgroup_paths=cgroup.paths if cgroup and "cgroup" not in oci.namespaces_of(config) else None,
+        cgroup_paths=cgroup.paths if cgroup else None,
+        cgroup_bound="cgroup" not in oci.namespaces_of(config),
         pivot=pivot,
     )
