@@ -58,7 +58,7 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> s
 
 def _warm_up() -> None:
     """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth."""
-    from labrt.linux import cgroups, fscontext
+    from labrt.linux import cgroups, fscontext, mount_options, rootfs
     from labrt.runtime import config, init, program
 
     usual = config.default(["true"])
@@ -69,6 +69,8 @@ def _warm_up() -> None:
         config.validate(usual)
         program.prepare(usual["process"], usual["linux"]["seccomp"])
         init.root_plan(usual, "/", [])
+        for mount in rootfs.DEFAULT_MOUNTS:
+            mount_options.parse(mount.options)
 
 
 def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
