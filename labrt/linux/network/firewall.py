@@ -1,7 +1,7 @@
 """The rules of a house of networks: who may talk to whom, masquerading, published ports. One table for all of them.
 
     firewall = Firewall("labrt")                             a name; nothing is made yet
-    firewall.open("labrt0")                                  the networks on this bridge may reach the world
+    firewall.open("labrt0", ["172.24.0.0/24"])               the networks on this bridge may reach the world
     firewall.publish([Publication("tcp", "", 8080, "172.24.0.2", 80)])
     firewall.unpublish(…); firewall.close("labrt0"); firewall.remove()
 
@@ -59,6 +59,7 @@ add map inet {table} publish6_any {{ type inet_proto . inet_service : ipv6_addr 
 add map inet {table} leaving {{ type ifname : verdict; }}
 add map inet {table} entering {{ type ifname : verdict; }}
 add map inet {table} translating {{ type ifname : verdict; }}
+add map inet {table} returning {{ type ifname : verdict; }}
 add chain inet {table} publish
 flush chain inet {table} publish
 add rule inet {table} publish meta l4proto != {{ tcp, udp, sctp }} return
@@ -83,8 +84,12 @@ add rule inet {table} forward iifname vmap @leaving
 add rule inet {table} forward oifname vmap @entering
 add chain inet {table} postrouting {{ type nat hook postrouting priority srcnat; policy accept; }}
 flush chain inet {table} postrouting
+add rule inet {table} postrouting oifname vmap @returning
 add rule inet {table} postrouting iifname vmap @translating
 """
+
+# Which map leads to a bridge's chain of which name.
+CHAINS = {"leaving": "from", "entering": "into", "returning": "hairpin", "translating": "nat"}
 
 
 class Firewall:
@@ -93,16 +98,18 @@ class Firewall:
     def __init__(self, table: str) -> None:
         self.table = table
 
-    def open(self, bridge: str, *, internal: bool = False, masquerade: bool = True) -> None:
+    def open(self, bridge: str, subnets: Iterable[str], *, internal: bool = False, masquerade: bool = True) -> None:
         """Let the networks on a bridge talk to the world; `internal`: among themselves only. Harmless a second time.
 
         Nobody comes in from outside but by a published port, and nobody from one bridge to another.
         """
         lines = [BASE.format(table=self.table)]
-        for chain in (f"from-{bridge}", f"into-{bridge}", f"nat-{bridge}"):
+        rules: dict[str, list[str]] = {f"{chain}-{bridge}": [] for chain in CHAINS.values()}
+        for chain in rules:
             lines += [f"add chain inet {self.table} {chain}", f"flush chain inet {self.table} {chain}"]
         inside = f'"{bridge}" counter accept comment "within {bridge}"'
-        rules = {f"from-{bridge}": [f"oifname {inside}"], f"into-{bridge}": [f"iifname {inside}"], f"nat-{bridge}": []}
+        rules[f"from-{bridge}"] += [f"oifname {inside}"]
+        rules[f"into-{bridge}"] += [f"iifname {inside}"]
         if internal:
             rules[f"from-{bridge}"] += ['counter drop comment "internal"']
         else:
@@ -113,7 +120,9 @@ class Firewall:
         rules[f"into-{bridge}"] += ['counter drop comment "not published"']
         if masquerade and not internal:
             rules[f"nat-{bridge}"] += [f'oifname != "{bridge}" counter masquerade comment "to the world"']
-        rules[f"nat-{bridge}"] += ['ct status dnat counter masquerade comment "hairpin"']
+        for subnet in subnets:
+            saddr = f"{'ip6' if ':' in subnet else 'ip'} saddr {subnet}"
+            rules[f"hairpin-{bridge}"] += [f'{saddr} ct status dnat counter masquerade comment "hairpin"']
         lines += [f"add rule inet {self.table} {chain} {rule}" for chain, of in rules.items() for rule in of]
         lines += [f"add element inet {self.table} {name} {{ {entry} }}" for name, entry in _elements(bridge)]
         nft.run("\n".join(lines))
@@ -124,7 +133,7 @@ class Firewall:
         for name, entry in _elements(bridge):
             with contextlib.suppress(FileNotFoundError):
                 nft.run(f"delete element inet {self.table} {name} {{ {entry.partition(' : ')[0]} }}")
-        for chain in (f"from-{bridge}", f"into-{bridge}", f"nat-{bridge}"):
+        for chain in (f"{chain}-{bridge}" for chain in CHAINS.values()):
             with contextlib.suppress(FileNotFoundError):
                 nft.run(f"flush chain inet {self.table} {chain}; delete chain inet {self.table} {chain}")
 
@@ -205,8 +214,7 @@ class Counter(NamedTuple):
 
 def _elements(bridge: str) -> list[tuple[str, str]]:
     """Return what is in which set for this bridge; what leads to chains is the first to be removed."""
-    chains = {"leaving": "from", "entering": "into", "translating": "nat"}
-    return [*((name, f'"{bridge}" : jump {to}-{bridge}') for name, to in chains.items()), ("bridges", f'"{bridge}"')]
+    return [*((name, f'"{bridge}" : jump {to}-{bridge}') for name, to in CHAINS.items()), ("bridges", f'"{bridge}"')]
 
 
 def _publication(key: dict[str, Any], to: dict[str, Any]) -> Publication:

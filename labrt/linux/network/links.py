@@ -24,10 +24,12 @@ from labrt.linux.network.interfaces import IFF
 from labrt.linux.rtnetlink import attribute
 
 # linux/if_link.h, linux/veth.h
-RTM_DELLINK = 17
+RTM_DELLINK, RTM_SETLINK = 17, 19
+IFLA_PROTINFO, IFLA_BRPORT_MODE, NLA_F_NESTED = 12, 4, 0x8000
 IFLA_ADDRESS, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 4, 5, 10, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER, IFLA_MACVLAN_MODE = 1, 2, 1, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+AF_BRIDGE = 7  # linux/socket.h; Python has no name for it
 NAME_SIZE = 16  # with the zero at its end
 
 
@@ -64,6 +66,17 @@ def change(name: str, *, up: bool | None = None, master: str | None = None, mtu:
     flags, mask = (IFF.UP if up else 0, 0 if up is None else IFF.UP)
     head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index(name), flags, mask)
     rtnetlink.ask(f"change {name}", rtnetlink.RTM_NEWLINK, rtnetlink.NLM_F_ACK, head + body)
+
+
+def reflect(name: str) -> None:
+    """Let a bridge send frames back to the port that they came by: its "hairpin mode", off by default.
+
+    Wanted where the kernel's br_netfilter lets the firewall see bridged frames, too: it then gives a packet that is led
+    from a container to itself back to the bridge, which would think that it is there already.
+    """
+    port = attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_MODE, b"\1"))
+    head = struct.pack("=BxHiII", AF_BRIDGE, 0, index(name), 0, 0)
+    rtnetlink.ask(f"set the hairpin mode of {name}", RTM_SETLINK, rtnetlink.NLM_F_ACK, head + port)
 
 
 def delete(name: str) -> bool:

@@ -126,6 +126,8 @@ class Attachment:
         else:
             links.veth(plug.outside, plug.inside, namespace=self.namespace, mac=endpoint.mac, mtu=mtu)
             links.change(plug.outside, master=network.interface, up=True)
+            if uplink.sees_frames():
+                links.reflect(plug.outside)
         with rtnetlink.entered(self.namespace):
             links.change(plug.inside, up=True)
             for version in (4, 6):

@@ -49,7 +49,7 @@ def _bring_up(network: Network, where: Paths) -> None:
     _record(where, "nft", firewall.table)
     _record(where, "bridge", bridge)
     try:
-        firewall.open(bridge, internal=network.internal, masquerade=network.masquerade)
+        _open(network, firewall)
         if not network.internal:
             _forward(network, where, name)
         links.bridge(bridge, mtu=network.mtu or None, mac=links.random_mac())
@@ -90,8 +90,21 @@ def take_down(network: Network, where: Paths) -> bool:
 
 def repair(network: Network, where: Paths) -> None:
     """Write the rules of a network anew: somebody has flushed them (`nft flush ruleset`, a restarted firewall)."""
-    firewall = Firewall(house(where))
-    firewall.open(network.interface, internal=network.internal, masquerade=network.masquerade)
+    _open(network, Firewall(house(where)))
+
+
+def _open(network: Network, firewall: Firewall) -> None:
+    subnets = [one.subnet for one in network.subnets]
+    firewall.open(network.interface, subnets, internal=network.internal, masquerade=network.masquerade)
+
+
+def sees_frames() -> bool:
+    """Whether br_netfilter is there and shows bridged frames to the firewall: Docker, where there is one, wants that."""
+    try:
+        with open("/proc/sys/net/bridge/bridge-nf-call-iptables") as file:
+            return file.read().strip() == "1"
+    except OSError:
+        return False
 
 
 def is_free(subnet: str, *, but: str = "") -> str:
