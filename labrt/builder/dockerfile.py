@@ -135,6 +135,7 @@ def _instructions(lines: Sequence[str], escape: str, file: str) -> Iterator[Inst
         while more and at < len(lines):
             line, at = lines[at], at + 1
             if line.lstrip().startswith("#") or (whole and not line.strip()):
+                first = first if whole.strip() else at
                 continue  # between the two halves of a line these mean nothing
             more = goes_on.search(line) is not None
             whole += goes_on.sub("", line) if more else line

@@ -24,7 +24,7 @@ WILD = re.compile(r"[*?\[\\]")
 
 
 class _Pattern(NamedTuple):
-    expression: re.Pattern[str]
+    expression: _Glob
     again: bool  # "!": what fits is not excluded after all
 
 
@@ -76,28 +76,71 @@ def _pattern(line: str) -> _Pattern:
 
 def fits(pattern: str, name: str) -> bool:
     """Whether a wildcard fits a name. Raises InvalidInput for one that is none."""
-    return _compile(pattern).fullmatch(name) is not None
+    return _compile(pattern).fullmatch(name)
 
 
 @functools.lru_cache(maxsize=1024)
-def _compile(pattern: str) -> re.Pattern[str]:
-    expression, at = "", 0
-    while at < len(pattern):
-        rest = pattern[at:]
-        if rest.startswith("**/"):
-            expression, at = expression + "(?:.*/)?", at + 3
-        elif rest.startswith("**"):
-            expression, at = expression + ".*", at + 2
-        elif rest[0] in "*?":
-            expression, at = expression + ("[^/]*" if rest[0] == "*" else "[^/]"), at + 1
-        elif rest[0] == "[" and (match := re.match(r"\[(\^?)((?:\\.|[^\]\\])+)\]", rest, re.DOTALL)):
+def _compile(pattern: str) -> _Glob:
+    return _Glob(pattern)
+
+
+class _Glob:
+    """A pattern, part by part. Whatever it is, to ask takes at most (its parts) x (the path's parts) steps."""
+
+    def __init__(self, pattern: str) -> None:
+        # Beside other letters ** goes over a slash, too: a**b is a*b, or a*, any directories, and *b.
+        parts: list[str] = []
+        for part in re.sub(r"\*{3,}", "**", pattern).split("/"):
+            first, *others = part.split("**") if part != "**" else [part]
+            parts.append(first + "*" if others else first)
+            for number, other in enumerate(others, 1):
+                parts += ["**", f"*{other}{'*' if number < len(others) else ''}"]
+        self.forms = [self._parts(parts)]
+        if "**" in pattern and len(parts) > pattern.count("/") + 1:
+            self.forms.append(self._parts(pattern.replace("**", "*").split("/")))
+
+    @staticmethod
+    def _parts(parts: Iterable[str]) -> list[re.Pattern[str] | None]:
+        return [None if part == "**" else re.compile(_part(part), re.DOTALL) for part in parts]
+
+    def fullmatch(self, path: str) -> bool:
+        """Whether it fits the whole path."""
+        names = path.split("/")
+        return any(self._fits(form, names) for form in self.forms)
+
+    @staticmethod
+    def _fits(form: list[re.Pattern[str] | None], names: list[str]) -> bool:
+        reached = {0}  # how many names the parts so far can have taken
+        for number, part in enumerate(form):
+            if part is None:
+                last = number == len(form) - 1
+                reached = set(range(min(reached, default=len(names) + 1) + (last and number > 0), len(names) + 1))
+            else:
+                reached = {at + 1 for at in reached if at < len(names) and part.fullmatch(names[at])}
+        return len(names) in reached
+
+
+def _part(part: str) -> str:
+    """Translate one part: what comes after a star is taken where it first fits (?>…), so nothing is tried twice."""
+    chunks, at = [""], 0
+    while at < len(part):
+        rest = part[at:]
+        if rest[0] == "*":
+            chunks, at = [*chunks, ""], at + 1
+        elif rest[0] == "?":
+            chunks[-1], at = chunks[-1] + ".", at + 1
+        elif match := re.match(r"\[(\^?)((?:\\.|[^\]\\])+)\]", rest, re.DOTALL):
             inner = re.sub(r"\\(.)", r"\1", match[2]).replace("\\", r"\\").replace("[", r"\[").replace("^", r"\^")
-            expression, at = expression + f"[{match[1]}{inner}]", at + match.end()
+            chunks[-1], at = chunks[-1] + f"[{match[1]}{inner}]", at + match.end()
         elif rest[0] == "\\" and len(rest) > 1:
-            expression, at = expression + re.escape(rest[1]), at + 2
+            chunks[-1], at = chunks[-1] + re.escape(rest[1]), at + 2
         else:
-            expression, at = expression + re.escape(rest[0]), at + 1
+            chunks[-1], at = chunks[-1] + re.escape(rest[0]), at + 1
+    first, *others = chunks
+    middle = "".join(f"(?>.*?{chunk})" for chunk in others[:-1] if chunk)
+    expression = first + middle + (f".*{others[-1]}" if others else "")
     try:
-        return re.compile(expression.replace("(?:.*/)?(?:.*/)?", "(?:.*/)?"), re.DOTALL)
+        re.compile(expression)
     except re.error as error:
-        raise InvalidInput(f"{pattern!r:.200} is no pattern: {error}", remedy="it is made of * ? [a-c] **") from None
+        raise InvalidInput(f"{part!r:.200} is no pattern: {error}", remedy="it is made of * ? [a-c] **") from None
+    return expression

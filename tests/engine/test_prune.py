@@ -33,7 +33,7 @@ def unpacked(house) -> Images:
 
 
 def test_usage_of_nothing(labrt_root):
-    assert [each[1:] for each in prune.usage()] == [(0, 0, 0, 0)] * 4
+    assert [each[1:] for each in prune.usage()] == [(0, 0, 0, 0)] * 5
 
 
 def test_usage_counts(unpacked):
