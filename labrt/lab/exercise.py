@@ -42,8 +42,11 @@ EXERCISES = {
     "01": Exercise("relay", "run a program, and end as it ended", "processes:relays"),
     "02": Exercise("unpack", "unpack a stranger's archive safely", "archives:unpacks"),
     "03": Exercise("stop_leak", "let no mount out, and the host's in", "leaks:stops"),
+    "04": Exercise("enter", "a root that one cannot get out of", "roots:enters"),
+    "05": Exercise("hide", "another hostname, and a queue out of sight", "queues:hides"),
     "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
     "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
+    "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 

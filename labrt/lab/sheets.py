@@ -115,7 +115,7 @@ def _cell(path: str, sheet: Sheet, number: int) -> tuple[str, str]:
 
 def _draw(title: str, paths: list[str], rows: list[tuple[str, list[tuple[str, str]]]]) -> list[str]:
     parts = [show.text_at(8, 16, title, bold=True)]
-    width, left = 82, 170
+    width, left = 84, 160
     for column, path in enumerate(paths):
         label = path if len(path) <= 13 else "…" + path[-12:]
         parts.append(show.text_at(left + width * column, 40, label))
@@ -129,7 +129,7 @@ def _draw(title: str, paths: list[str], rows: list[tuple[str, list[tuple[str, st
             style = f"fill:none;stroke:{COLOURS['fail']};stroke-width:1.5;stroke-dasharray:4 3" if ink == "hole" else (
                 f"fill:{ink};fill-opacity:0.35;stroke:{ink};stroke-width:1.5")  # fmt: skip
             parts.append(_lid(left + width * column + 2, y + 8, width - 14, 26, style))
-            parts.append(show.text_at(left + width * column + 6, y + 26, word))
+            parts.append(show.text_at(left + width * column + 11, y + 26, word))
     return parts
 
 

@@ -17,7 +17,7 @@ from typing import Any
 _WHERE = {
     "Check": "verdict",
     "cleans_up": "accidents", "accident": "accidents",
-    "holds": "limits", "divides": "shares", "unites": "unions",
+    "holds": "limits", "divides": "shares", "unites": "unions", "drives": "drivers",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip
 

@@ -116,24 +116,24 @@ def by_the_kernel(layers: Sequence[Layer]) -> dict[str, str | None]:
             layer.apply(io.BytesIO(archive(one)), directory, whiteouts="overlay", lowers=lowers)
             lowers.insert(0, directory)
         with mounts.overlay(lowers) as root:
-            return _read(root)
+            return read(root)
 
 
-def archive(one: Layer) -> bytes:
-    """Make a layer's tar archive of a dict."""
+def archive(one: Layer, *, modes: Mapping[str, int] | None = None, mtime: int = 0) -> bytes:
+    """Make a layer's tar archive of a dict; `modes` are of those that have an unusual one."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
         for path, content in one.items():
             entry = tarfile.TarInfo(path)
-            if content is None:
-                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
-            else:
-                entry.size = len(content.encode())
+            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
+            entry.size = len((content or "").encode())
+            entry.mode, entry.mtime = (modes or {}).get(path, 0o755 if content is None else 0o644), mtime
             tar.addfile(entry, io.BytesIO((content or "").encode()))
     return buffer.getvalue()
 
 
-def _read(root: str) -> dict[str, str | None]:
+def read(root: str) -> dict[str, str | None]:
+    """Read a small tree as such a dict."""
     seen: dict[str, str | None] = {}
     for place, folders, names in os.walk(root):
         for name in folders:
