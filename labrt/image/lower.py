@@ -26,7 +26,8 @@ def find(lowers: Sequence[str], names: Sequence[str]) -> os.stat_result | str | 
         path = lower
         for number, name in enumerate(names, start=1):
             # An archive can make no file .wh.NAME, so where there is one it is AUFS's mark.
-            opaque = is_opaque(path) or any(os.path.lexists(os.path.join(path, ".wh." + it)) for it in (".wh..opq", name))
+            marks = (os.path.join(path, ".wh." + it) for it in (".wh..opq", name))
+            opaque = is_opaque(path) or any(map(os.path.lexists, marks))
             path = os.path.join(path, name)
             try:
                 found = os.lstat(path)

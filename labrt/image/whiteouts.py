@@ -71,7 +71,7 @@ class Aufs:
     """Leave AUFS's marks, which are those of the archive: empty files."""
 
     def hide(self, fd: int, name: str, path: str, made: set[str]) -> None:
-        """Mark `name` as removed. A whiteout hides in lower branches only: what this layer brings may stand beside it."""
+        """Mark `name` as removed, in lower branches only: what this layer brings may stand beside the whiteout."""
         self._touch(fd, PREFIX + name)
         with contextlib.suppress(OSError):
             if stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):

@@ -86,7 +86,7 @@ class Writer:
         return fits or (0 if self._size else data.find(b"\n") + 1)
 
     def _rotate(self) -> None:
-        """Begin a new file. The oldest is renamed first: a kill in between leaves a gap in the names, and loses nothing.
+        """Begin a new file. The oldest is renamed first: a kill in between leaves a gap in the names, no more.
 
         Even the only one is not emptied but replaced: who follows it still holds its file, and reads it to its end.
         """

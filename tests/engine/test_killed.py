@@ -1,7 +1,7 @@
 """kill -9, at random instants, of each process that has a part in a container; then the truth, and a clean machine.
 
 What must hold: no state says that something runs which does not; a program that ended while its monitor lived has left
-its exit code and its last line; the next command mends the rest. The long form, with hundreds of kills: LABRT_KILLS=500.
+its exit code and its last line; the next command mends the rest. The long form, hundreds of kills: LABRT_KILLS=500.
 """
 
 from __future__ import annotations
