@@ -143,6 +143,11 @@ class Build:
         epoch = self.wanted.epoch
         return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() if epoch is None else epoch))
 
+    @property
+    def age(self) -> int:
+        """Return the time of what has none of its own, such as WORKDIR's directory: the Dockerfile's, in seconds."""
+        return self.context.moment if self.wanted.epoch is None else self.wanted.epoch
+
     def place(self) -> str:
         """Make one more directory that goes at the end."""
         with self._lock:

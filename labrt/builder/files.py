@@ -74,7 +74,7 @@ class Copy:
             tuple(self._sources(named, variables)), place if place == "/" else place + slash,
             expand(step.flag("chown")), expand(step.flag("chmod")), self.origin is not None,
             bool(step.switch("parents")), tuple(map(expand, step.flag_list("exclude"))), self._unpacks(),
-            self.build.wanted.epoch, self.build.context.moment,
+            self.build.wanted.epoch, self.build.age,
         )  # fmt: skip
 
     def _words(self, expand: Callable[[str], str]) -> list[str]:
@@ -110,7 +110,7 @@ class Copy:
         with open(path, "w", newline="") as file:
             file.write(content)
         os.chmod(path, 0o644)
-        os.utime(path, (self.build.context.moment, self.build.context.moment))
+        os.utime(path, (self.build.age, self.build.age))
         return os.path.relpath(path, self.build.workspace)
 
     def _download(self, url: str) -> str:
@@ -203,7 +203,7 @@ def digest_of(stage: StageBuilder, origin: State, texts: list[str], exclude: tup
 
 def make_directory(stage: StageBuilder, path: str, fd: int) -> bool:
     """Write a layer that makes a directory, where it is not there yet; whether that is so."""
-    plan = Plan((), path, directory=True, latest=stage.build.wanted.epoch, moment=stage.build.context.moment)
+    plan = Plan((), path, directory=True, latest=stage.build.wanted.epoch, moment=stage.build.age)
     return write(stage, stage.state, None, {}, plan, fd) > 0
 
 

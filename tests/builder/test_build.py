@@ -192,7 +192,8 @@ def test_dockerignore(build, tmp_path):
 
 
 def test_a_dockerfile_has_patterns_of_its_own(root, tmp_path):
-    context = files(tmp_path, a="a", b="b", **{".dockerignore": "a", "my.dockerignore": "b", "my": "FROM scratch\nCOPY . /"})
+    own = {".dockerignore": "a", "my.dockerignore": "b", "my": "FROM scratch\nCOPY . /"}
+    context = files(tmp_path, a="a", b="b", **own)
     image = builds.build(context, dockerfile=str(context / "my"))
     assert {"a", "my"} <= set(tree(image)) and "b" not in tree(image)
 
@@ -234,9 +235,11 @@ def test_add_unpacks_archives_and_leaves_others(build, tmp_path):
             hard.type, hard.linkname = tarfile.LNKTYPE, f"in/{name}"
             archive.addfile(hard)
     files(tmp_path, empty="", text="no archive")
-    image = build("FROM busybox\nADD a.tar b c.tbz d.txz /x/\nADD text empty /y/\nADD --unpack=false a.tar /z/\nCOPY b /w/")
+    image = build("FROM busybox\nADD a.tar b c.tbz d.txz /x/\nADD text empty /y/\n"
+                  "ADD --unpack=false a.tar /z/\nCOPY b /w/")  # fmt: skip
     found = tree(image)
-    assert {f"x/in/{name}" for name in ("a.tar", "b", "c.tbz", "d.txz")} | {"y/text", "y/empty", "z/a.tar"} <= set(found)
+    unpacked = {f"x/in/{name}" for name in ("a.tar", "b", "c.tbz", "d.txz")}
+    assert unpacked | {"y/text", "y/empty", "z/a.tar"} <= set(found)
     assert "w/b" in found
     assert (found["x/in/b"].uid, found["x/in/b"].mode) == (12, 0o751)
     assert found["x/hard-b"].linkname == "x/in/b" and read(image, "/x/hard-b") == "hi"
@@ -328,14 +331,15 @@ def test_one_stage_fails_and_the_others_end(build):
 
 
 def test_run_mounts(build, heard, tmp_path):
-    files(tmp_path, a="of the context")
+    files(tmp_path, a="of the context\n")
     text = """FROM busybox
 WORKDIR /w
 RUN --mount=target=/ctx cat /ctx/a && ! touch /ctx/b
 RUN --mount=target=/ctx,rw touch /ctx/b && ls /ctx
 RUN --mount=type=cache,target=cache echo x >> /w/cache/n && wc -l < cache/n
 RUN --mount=type=tmpfs,target=/t,size=64k mount | grep -c ' /t '
-RUN --mount=type=secret,id=s --mount=type=secret,id=s,target=/s2,mode=0444,uid=3 cat /run/secrets/s /s2; stat -c %u:%a /s2
+RUN --mount=type=secret,id=s --mount=type=secret,id=s,target=/s2,mode=0444,uid=3 \\
+  cat /run/secrets/s /s2; stat -c %u:%a /s2
 RUN --mount=type=secret,id=s,env=TOKEN echo $TOKEN
 RUN --mount=type=secret,id=none true
 """
@@ -475,7 +479,8 @@ def test_nothing_of_the_host_gets_into_an_image(build, tmp_path, link):
 def test_nothing_of_the_host_through_another_stage(build):
     for source in ("/l", "/d/shadow"):
         with pytest.raises(NotFound):
-            build(f"FROM busybox AS a\nRUN ln -s /etc/gshadow /l; ln -s ../../../../etc /d\nFROM scratch\nCOPY --from=a {source} /x")
+            build("FROM busybox AS a\nRUN ln -s /etc/gshadow /l; ln -s ../../../../etc /d\n"
+                  f"FROM scratch\nCOPY --from=a {source} /x")  # fmt: skip
 
 
 def test_a_dockerfile_that_is_a_link_out_shows_nothing(root, tmp_path):
