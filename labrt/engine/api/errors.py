@@ -1,0 +1,89 @@
+"""From exceptions to HTTP: one status per meaning, and a body {"message": …} as dockerd's.
+
+    404 NotFound    409 Conflict    400 InvalidInput    501 NotSupported    401 Unauthorized    500 all else
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from aiohttp import web
+
+from labrt.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    ImageNotFound,
+    InvalidInput,
+    KernelError,
+    LabrtError,
+    NotFound,
+    NotSupported,
+    Unauthorized,
+)
+
+log = logging.getLogger("labrt.daemon")
+_STATUSES: tuple[tuple[type[Exception], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (InvalidInput, 400),
+    (CommandNotFound, 400),
+    (CommandNotExecutable, 400),
+    (NotSupported, 501),
+    (Unauthorized, 401),
+)
+
+
+def status(error: Exception) -> int:
+    """Return the HTTP status for an exception."""
+    return next((number for kind, number in _STATUSES if isinstance(error, kind)), 500)
+
+
+def message(error: Exception) -> str:
+    """Return what a client is told. Programs look for some words in it: `docker` chooses its exit code by them."""
+    text = str(error)
+    failed = "failed to create task for container: unable to start container process"
+    if isinstance(error, CommandNotFound) and not _says(text, "executable file not found", "no such file or directory"):
+        return f"{failed}: {text}: executable file not found in $PATH"
+    if isinstance(error, CommandNotExecutable) and not _says(text, "permission denied", "is a directory"):
+        return f"{failed}: {text}: permission denied"
+    return text
+
+
+def _says(text: str, *phrases: str) -> bool:
+    return any(phrase in text for phrase in phrases)
+
+
+def answer(error: Exception) -> web.Response:
+    """Make the response. What no one foresaw is a mistake of ours, and goes to the log with where it was made."""
+    number = status(error)
+    if number == 500 and not isinstance(error, LabrtError):
+        log.error("a mistake in labrt", exc_info=error)
+        return reply(500, f"a mistake in labrt: {type(error).__name__}: {error}")
+    if isinstance(error, KernelError):
+        log.error("%s", error)
+    return reply(number, message(error))
+
+
+def reply(number: int, text: str) -> web.Response:
+    """Make a response that says one thing."""
+    return web.Response(status=number, text=json.dumps({"message": text}) + "\n", content_type="application/json")
+
+
+def in_stream(error: Exception) -> dict[str, Any]:
+    """Return the last JSON object of a stream that had begun well."""
+    text = message(error)
+    return {"errorDetail": {"message": text}, "error": text}
+
+
+def no_image(name: str) -> ImageNotFound:
+    """Say it as docker does."""
+    from labrt.image.reference import Reference
+
+    try:
+        shown = Reference.parse(name).familiar
+    except InvalidInput:
+        shown = name
+    return ImageNotFound(f"No such image: {shown}")

@@ -1,0 +1,305 @@
+"""Images that are here: listed, inspected, tagged, removed, pruned; their history. A commit makes one of a container."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+from datetime import datetime
+from typing import Any
+
+from aiohttp import web
+
+from labrt.engine import moments
+from labrt.engine.api import context, errors, router
+from labrt.engine.images import Images
+from labrt.errors import Conflict, ImageNotFound, InvalidInput, LabrtError, NotFound
+from labrt.image.image import Image
+from labrt.image.reference import Reference
+
+FILTERS = ("before", "dangling", "label", "reference", "since", "until")
+_sizes: dict[tuple[str, str], int] = {}  # bytes of unpacked layers, by driver and chain id: layers never change
+
+
+def find(shared: context.Context, name: str) -> Image:
+    """Find an image by name or id. Raises ImageNotFound in docker's words."""
+    try:
+        return Images(shared.where).find(name)
+    except ImageNotFound:
+        raise errors.no_image(name) from None
+    except InvalidInput as error:
+        if "is the beginning of" in error.message:
+            raise
+        if "id, not its name" in error.message:
+            raise ImageNotFound(f"No such image: {name}") from None
+        raise InvalidInput("invalid reference format") from None
+
+
+def size_of(images: Images, image: Image) -> int:
+    """Return the bytes of an image's unpacked layers, which is what docker calls its size."""
+    total, driver = 0, images.driver
+    for chain in image.config.chain_ids:
+        key = (driver.name, str(chain))
+        if key not in _sizes:
+            try:
+                _sizes[key] = driver.usage(chain)
+            except NotFound:  # not unpacked yet
+                return image.size
+        total += _sizes[key]
+    return total
+
+
+def _grouped(images: Images) -> dict[str, list[Image]]:
+    found: dict[str, list[Image]] = {}
+    for image in images.all():
+        found.setdefault(str(image.id), []).append(image)
+    return found
+
+
+def _tags(group: list[Image]) -> list[str]:
+    return [image.reference._replace(digest=None).familiar for image in group if image.reference.tag]
+
+
+def _digests(group: list[Image]) -> list[str]:
+    names = {image.reference._replace(tag=None, digest=None).familiar: image.descriptor.digest for image in group}
+    return [f"{name}@{digest}" for name, digest in names.items()]
+
+
+async def listed(request: web.Request) -> web.Response:
+    """GET /images/json."""
+    wanted = router.filters(request, FILTERS)
+    return web.json_response(await context.of(request).call(_list, context.of(request), wanted))
+
+
+def _list(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
+    images, rows = Images(shared.where), []
+    bounds = {word: [_created(find(shared, name)) for name in wanted.get(word, ())] for word in ("before", "since")}
+    until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
+    for group in _grouped(images).values():
+        image, created = group[0], _created(group[0])
+        if any(value.lower() in ("true", "1") for value in wanted.get("dangling", ())):
+            continue  # an image without a name is none here: prune takes its layers
+        if not router.has_labels(dict(image.config.labels), wanted.get("label", [])):
+            continue
+        if "reference" in wanted:
+            group = [one for one in group if any(_matches(one, pattern) for pattern in wanted["reference"])]
+        late = any(created >= bound for bound in bounds["before"]) or any(created <= bound for bound in bounds["since"])
+        if not group or late or (until is not None and created > until):
+            continue
+        rows.append({
+            "Containers": -1, "Created": int(created), "Id": str(image.id), "Labels": dict(image.config.labels) or None,
+            "ParentId": "", "RepoDigests": _digests(group), "RepoTags": _tags(group), "SharedSize": -1,
+            "Size": size_of(images, image),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: -row["Created"])
+
+
+def _matches(image: Image, pattern: str) -> bool:
+    familiar = image.reference._replace(digest=None).familiar
+    bare = image.reference._replace(tag=None, digest=None).familiar
+    return fnmatch.fnmatchcase(familiar, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+def _created(image: Image) -> float:
+    with contextlib.suppress(ValueError, OverflowError):
+        return datetime.fromisoformat(image.config.created or "").timestamp()
+    return 0.0
+
+
+async def inspect(request: web.Request) -> web.Response:
+    """GET /images/{name}/json."""
+    shared = context.of(request)
+    return web.json_response(await shared.call(_inspect, shared, request.match_info["name"]))
+
+
+def _inspect(shared: context.Context, name: str) -> dict[str, Any]:
+    images, image = Images(shared.where), find(shared, name)
+    group = _grouped(images).get(str(image.id), [image])
+    raw = json.loads(image.config.raw)
+    return {
+        "Id": str(image.id),
+        "RepoTags": _tags(group),
+        "RepoDigests": _digests(group),
+        "Parent": "",
+        "Comment": next((line.comment for line in reversed(image.config.history) if line.comment), ""),
+        "Created": image.config.created or None,
+        "DockerVersion": raw.get("docker_version", ""),
+        "Author": image.config.author,
+        "Config": {"Hostname": "", "Domainname": "", "AttachStdin": False, "Tty": False, "OpenStdin": False,
+                   "Cmd": None, "Image": "", "Volumes": None, "WorkingDir": "", "Entrypoint": None, "Labels": None,
+                   "User": "", "Env": [], **(raw.get("config") or {})},
+        "Architecture": image.config.architecture,
+        **({"Variant": image.config.variant} if image.config.variant else {}),
+        "Os": image.config.os,
+        "Size": size_of(images, image),
+        "VirtualSize": size_of(images, image),
+        "GraphDriver": {"Name": images.driver.name, "Data": None},
+        "RootFS": {"Type": "layers", "Layers": [str(diff_id) for diff_id in image.config.diff_ids]},
+        "Metadata": {"LastTagTime": "0001-01-01T00:00:00Z"},
+        "Descriptor": image.descriptor.to_json(),
+    }  # fmt: skip
+
+
+async def history(request: web.Request) -> web.Response:
+    """GET /images/{name}/history."""
+    shared = context.of(request)
+    return web.json_response(await shared.call(_history, shared, request.match_info["name"]))
+
+
+def _history(shared: context.Context, name: str) -> list[dict[str, Any]]:
+    from labrt.engine.history import history as steps
+
+    image, rows = find(shared, name), []
+    for step in steps(image):
+        created = 0
+        with contextlib.suppress(ValueError, OverflowError):
+            created = int(datetime.fromisoformat(step.created or "").timestamp())
+        rows.append({"Id": "<missing>", "Created": created, "CreatedBy": step.created_by, "Tags": None,
+                     "Size": step.size, "Comment": step.comment})  # fmt: skip
+    if rows:
+        rows[0] |= {"Id": str(image.id), "Tags": _tags(_grouped(Images(shared.where))[str(image.id)])}
+    return rows
+
+
+async def tag(request: web.Request) -> web.Response:
+    """POST /images/{name}/tag."""
+    from labrt.engine import push
+
+    shared, name = context.of(request), request.match_info["name"]
+    target = _target(request.query.get("repo", ""), request.query.get("tag", ""))
+    image = await shared.call(find, shared, name)
+    await shared.call(push.tag, name, target, where=shared.where)
+    _note(shared, "tag", str(image.id), target)
+    return web.Response(status=201)
+
+
+def _target(repository: str, tag_: str) -> str:
+    try:
+        reference = Reference.parse(f"{repository}:{tag_}" if tag_ else repository)
+    except InvalidInput as error:
+        raise InvalidInput(f"invalid reference format: {error.message}") from None
+    return str(reference)
+
+
+def _note(shared: context.Context, action: str, id: str, name: str) -> None:
+    from labrt.runtime import events
+
+    events.append(shared.where.events, "image", action, id, {"name": name})
+
+
+async def remove(request: web.Request) -> web.Response:
+    """DELETE /images/{name}."""
+    shared, name = context.of(request), request.match_info["name"]
+    return web.json_response(await shared.call(_remove, shared, name, router.flag(request, "force")))
+
+
+def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, str]]:
+    image, images = find(shared, name), Images(shared.where)
+    by_id = image.id.hex.startswith(name.removeprefix("sha256:"))
+    names = _tags(_grouped(images).get(str(image.id), []))
+    if by_id and len(names) > 1 and not force:
+        short = image.id.short
+        raise Conflict(f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories")
+    try:
+        told = [line for one in (names if by_id else [name]) for line in images.remove(one, force=force)]
+    except Conflict as error:
+        users = [one for one in shared.containers().list(all=True) if one.image_id == image.id]
+        if not users:
+            raise
+        running = next((one for one in users if one.up), None)
+        other, how = running or users[0], "cannot be forced" if running else "must be forced"
+        doing = "is being used by running container" if running else "image is being used by stopped container"
+        doing = f"image {doing}" if running else doing
+        what = f'remove repository reference "{name}"' if not by_id else f"delete {image.id.short}"
+        shown = f" - container {other.id[:12]} is using its referenced image {image.id.short}" if not by_id else f" - {doing} {other.id[:12]}"
+        raise Conflict(f"conflict: unable to {what} ({how if by_id else 'must force'}){shown}") from error
+    for line in told:
+        _note(shared, "untag" if line.startswith("Untagged") else "delete", str(image.id), str(image.id))
+    return [{line.partition(": ")[0]: line.partition(": ")[2]} for line in told]
+
+
+async def prune(request: web.Request) -> web.Response:
+    """POST /images/prune: without dangling=false only what has no name."""
+    wanted = router.filters(request, ("dangling", "until", "label", "label!"))
+    return web.json_response(await context.of(request).call(_prune, context.of(request), wanted))
+
+
+def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, Any]:
+    images, told, freed = Images(shared.where), [], 0
+    everything = any(value.lower() in ("false", "0") for value in wanted.get("dangling", ()))
+    until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
+    users = {container.image_id for container in shared.containers().list(all=True)}
+    for image in images.all() if everything else ():
+        labels = dict(image.config.labels)
+        fits = router.has_labels(labels, wanted.get("label", []))
+        fits = fits and not any(router.has_labels(labels, [one]) for one in wanted.get("label!", ()))
+        if image.id in users or not fits or (until is not None and _created(image) > until):
+            continue
+        size = size_of(images, image)
+        with contextlib.suppress(LabrtError):
+            lines = images.remove(image.reference.familiar)
+            told += [{line.partition(": ")[0]: line.partition(": ")[2]} for line in lines]
+            freed += size if any(line.startswith("Deleted") for line in lines) else 0
+    return {"ImagesDeleted": told or None, "SpaceReclaimed": freed}
+
+
+async def commit(request: web.Request) -> web.Response:
+    """POST /commit."""
+    shared = context.of(request)
+    container = await shared.named(request.query.get("container", ""))
+    body = await router.body(request)
+    repository, tag_ = request.query.get("repo", ""), request.query.get("tag", "")
+    how = {
+        "reference": _target(repository, tag_) if repository else None, "author": request.query.get("author", ""),
+        "message": request.query.get("comment", ""), "pause": router.flag(request, "pause", default=True),
+        "change": [*_from_body(body), *filter(None, request.query.get("changes", "").split("\n"))],
+    }  # fmt: skip
+    id = await shared.apart(_commit, container, how)
+    container.note("commit", imageID=id)
+    return web.json_response({"Id": id}, status=201)
+
+
+def _from_body(body: dict[str, Any]) -> list[str]:
+    """Write what a container config says as the instructions that change an image's."""
+    lines = [f"ENV {_quoted(entry)}" for entry in body.get("Env") or () if "=" in entry]
+    lines += [f"LABEL {_quoted(f'{key}={value}')}" for key, value in (body.get("Labels") or {}).items()]
+    lines += [f"EXPOSE {port}" for port in body.get("ExposedPorts") or ()]
+    lines += [f"VOLUME {json.dumps([place])}" for place in body.get("Volumes") or ()]
+    for name, word in (("Cmd", "CMD"), ("Entrypoint", "ENTRYPOINT")):
+        lines += [f"{word} {json.dumps(body[name])}"] if body.get(name) else []
+    for name, word in (("User", "USER"), ("WorkingDir", "WORKDIR"), ("StopSignal", "STOPSIGNAL")):
+        lines += [f"{word} {body[name]}"] if body.get(name) else []
+    return lines
+
+
+def _quoted(entry: str) -> str:
+    import shlex
+
+    name, _, value = entry.partition("=")
+    return f"{name}={shlex.quote(value)}"
+
+
+def _commit(container: Any, how: dict[str, Any]) -> str:
+    """In a worker process: the changes are found by a child that sees both roots."""
+    from labrt.engine import commit as committing
+
+    return str(committing.commit(container, how.pop("reference"), **how).id)
+
+
+async def search(request: web.Request) -> web.Response:
+    """GET /images/search: labrt searches no hub."""
+    if not request.query.get("term"):
+        raise InvalidInput("invalid term: it must not be empty")
+    raise LabrtError("labrt does not search Docker Hub", remedy="see https://hub.docker.com")
+
+
+ROUTES: list[router.Route] = [
+    ("GET", "/images/json", listed),
+    ("GET", "/images/search", search),
+    ("GET", "/images/{name:.+}/json", inspect),
+    ("GET", "/images/{name:.+}/history", history),
+    ("POST", "/images/{name:.+}/tag", tag),
+    ("DELETE", "/images/{name:.+}", remove),
+    ("POST", "/images/prune", prune),
+    ("POST", "/commit", commit),
+]
