@@ -10,6 +10,7 @@
     goto        begin at any notebook                                             lab.goto("08")
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     charts      memory climbing to its wall, CPU held and let go, bars of time and disk
+    content     images as blobs that name each other by digest; samples makes small ones
     sheets      a union of directories as a pile, each file in its layer's colour lab.sheets.pile(layers, root)
     meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
     live        a picture that changes while a cell runs                          draw = lab.live()
@@ -38,7 +39,10 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = ("doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps", "workspace")
-_ROOMS = (*_CALLABLE, "charts", "checks", "demo", "diagrams", "exercise", "meters", "sheets", "show", "trees")
+_ROOMS = (
+    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "meters", "samples", "sheets", "show",
+    "trees", "wire",
+)  # fmt: skip
 _FUNCTIONS = {
     "reset": "ledger",
     **dict.fromkeys(("check", "hint", "predict", "reset_exercise", "solution"), "exercise"),

@@ -44,9 +44,12 @@ EXERCISES = {
     "03": Exercise("stop_leak", "let no mount out, and the host's in", "leaks:stops"),
     "04": Exercise("enter", "a root that one cannot get out of", "roots:enters"),
     "05": Exercise("hide", "another hostname, and a queue out of sight", "queues:hides"),
+    "06": Exercise("init", "a process 1 that waits for strangers", "inits:reaps"),
+    "07": Exercise("id_map", "who is who, inside and outside", "owners:maps"),
     "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
     "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
+    "12": Exercise("names", "name layers and what they stand on", "digests:names_layers"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 

@@ -18,6 +18,7 @@ _WHERE = {
     "Check": "verdict",
     "cleans_up": "accidents", "accident": "accidents",
     "holds": "limits", "divides": "shares", "unites": "unions", "drives": "drivers",
+    "names_layers": "digests",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip
 
