@@ -16,6 +16,7 @@
     live        a picture that changes while a cell runs                          draw = lab.live()
     diagrams    boxes and lines: trees, pairs, a number line                      lab.diagrams.tree(nodes)
     trees       processes, mounts and namespaces of now, to be drawn so           lab.trees.processes(pid)
+    audit       what confines a container, from inside, and other engines' beside lab.audit()
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
     workspace   a directory to work in, which does not stay                       lab.workspace("by-hand")
@@ -38,7 +39,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_CALLABLE = ("doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps", "workspace")
+_CALLABLE = (
+    "audit", "doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps",
+    "workspace",
+)  # fmt: skip
 _ROOMS = (
     *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "meters", "samples", "sheets", "show",
     "trees", "wire",
