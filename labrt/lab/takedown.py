@@ -197,7 +197,7 @@ def loop_device(entry: Entry, where: Paths) -> bool:
 
 def network_kind(entry: Entry, where: Paths) -> bool:
     """Take down a bridge, a table of nft's, or put forwarding back: in the network namespace where it was made."""
-    from labrt.linux.network import firewall, forwarding, links
+    from labrt.linux.network import firewall, links
 
     if not re.fullmatch(r"labrt[0-9a-f-]{0,10}", entry.what):
         raise InvalidInput(f"{entry.what!r} is no {entry.kind} of labrt's", remedy=_forget(entry))
@@ -210,7 +210,16 @@ def network_kind(entry: Entry, where: Paths) -> bool:
         return False  # nobody is in there any more, so there is no such place
     if entry.kind == "bridge":
         return links.delete(entry.what)
-    return firewall.Firewall(entry.what).remove() if entry.kind == "nft" else forwarding.release(entry.what)
+    return firewall.Firewall(entry.what).remove() if entry.kind == "nft" else _stop_forwarding(entry)
+
+
+def _stop_forwarding(entry: Entry) -> bool:
+    from labrt.linux.network import forwarding
+
+    version = entry.detail.get("version", "")
+    if version not in ("4", "6"):
+        raise InvalidInput(f"{version!r} is no version of IP", remedy=_forget(entry))
+    return forwarding.release(entry.what, int(version))
 
 
 def _inhabitant(namespace: str) -> str:

@@ -1,7 +1,7 @@
 """Being a router: the kernel hands a packet from one interface to another only if it was told to.
 
     enable("labrt", 4)       net.ipv4.ip_forward = 1, unless it is
-    release("labrt")         as it was before, if nobody else of labrt's needs it
+    release("labrt", 4)      as it was before, if nobody else of labrt's needs it
 
 Several labrts may live on one machine (LABRT_ROOT), and each may come first and go last. So what was found is written
 down where it lives exactly as long as the setting does, in this network namespace's memory: in a table of nft's without
@@ -29,64 +29,70 @@ def enabled(version: int) -> bool:
     return _read(SETTINGS[version]) == "1"
 
 
+def is_others(version: int) -> bool:
+    """Whether it is on, and that is not labrt's doing."""
+    return enabled(version) and f"ipv{version}" not in _sets()
+
+
 def enable(who: str, version: int) -> None:
-    """Switch it on, and remember for whom, and how it was. Raises NotSupported where it may not be switched."""
-    if _users(version) is None:
-        if enabled(version):
-            return  # somebody else's doing, and theirs to undo
-        _note(who, version, "was 0")
-        for interface in _announced() if version == 6 else ():
-            path = f"/proc/sys/net/ipv6/conf/{interface}/accept_ra"
-            if _read(path) == "1":
-                nft.run(f'add set inet {TABLE} ra-{interface} {{ type ifname; comment "accept_ra was 1"; }}')
-                _write(path, "2")
+    """Switch it on, and remember for whom. Raises NotSupported where it may not be switched.
+
+    Harmless when it is on; not to be called when `is_others`, for then it would be switched off in the end.
+    """
+    _note(who, version)
+    for interface in _announced() if version == 6 else ():
+        path = f"/proc/sys/net/ipv6/conf/{interface}/accept_ra"
+        if _read(path) == "1":
+            nft.run(f'add set inet {TABLE} ra-{interface} {{ type ifname; comment "accept_ra was 1"; }}')
+            _write(path, "2")
+    if not enabled(version):
         _write(SETTINGS[version], "1")
-    else:
-        _note(who, version, "was 0")
 
 
-def release(who: str) -> bool:
-    """Say that `who` does not need it any more; the last one's word puts it back. False if they had not said so."""
-    found = False
-    for version in (4, 6):
-        users = _sets().get(f"ipv{version}", [])
-        if who in users:
-            found = True
-            if len(users) == 1:
-                _put_back(version)
-            else:
-                nft.run(f'delete element inet {TABLE} ipv{version} {{ "{who}" }}')
-    if found and not any(name.startswith("ipv") for name in _sets()):
+def release(who: str, version: int) -> bool:
+    """Say that `who`, for whom it was enabled, does not need it any more; the last one's word puts it back.
+
+    False when it is off already. Where the table is gone (`nft flush ruleset`), what is left are the other labrts'
+    tables: if there is none, nobody needs it.
+    """
+    found = _sets()
+    users = found.get(f"ipv{version}")
+    if users is None:
+        others = [name for _, name in nft.tables() if name.startswith("labrt") and name not in (who, TABLE)]
+        users = [] if others else [who]
+    if users and users != [who]:
         with contextlib.suppress(FileNotFoundError):
-            nft.run(f"delete table inet {TABLE}")
-    return found
+            nft.run(f'delete element inet {TABLE} ipv{version} {{ "{who}" }}')
+        return who in users
+    was = enabled(version)
+    if users:
+        _put_back(version, found)
+    return was and bool(users)
 
 
-def _put_back(version: int) -> None:
+def _put_back(version: int, found: dict[str, list[str]]) -> None:
     _write(SETTINGS[version], "0")
-    if version == 6:
-        for name in _sets():
-            if name.startswith("ra-"):
-                with contextlib.suppress(NotSupported):  # that interface is gone
-                    _write(f"/proc/sys/net/ipv6/conf/{name.removeprefix('ra-')}/accept_ra", "1")
-    nft.run(f"delete set inet {TABLE} ipv{version}")
+    mine = [f"ipv{version}", *(name for name in found if version == 6 and name.startswith("ra-"))]
+    for name in mine[1:]:
+        with contextlib.suppress(NotSupported):  # that interface is gone
+            _write(f"/proc/sys/net/ipv6/conf/{name.removeprefix('ra-')}/accept_ra", "1")
+    with contextlib.suppress(FileNotFoundError):
+        for name in mine:
+            nft.run(f"delete set inet {TABLE} {name}")
+        if not _sets():
+            nft.run(f"delete table inet {TABLE}")
 
 
-def _note(who: str, version: int, before: str) -> None:
+def _note(who: str, version: int) -> None:
     nft.run(
         f"add table inet {TABLE}\n"
-        f'add set inet {TABLE} ipv{version} {{ type ifname; comment "{before}"; }}\n'
+        f'add set inet {TABLE} ipv{version} {{ type ifname; comment "was 0"; }}\n'
         f'add element inet {TABLE} ipv{version} {{ "{who}" }}'
     )
 
 
-def _users(version: int) -> list[str] | None:
-    """Return who needs it; None if it was not labrt that switched it on."""
-    found = _sets().get(f"ipv{version}")
-    return found if found is None or enabled(version) else None  # somebody switched it off since
-
-
 def _sets() -> dict[str, list[str]]:
+    """Return what our table says: who needs ipv4 and ipv6, and which interfaces hear routers nevertheless."""
     with contextlib.suppress(FileNotFoundError):
         listed = nft.ask("list", "table", "inet", TABLE)
         return {entry["set"]["name"]: entry["set"].get("elem", []) for entry in listed if "set" in entry}

@@ -68,11 +68,13 @@ def _bring_up(network: Network, where: Paths) -> None:
 
 def _forward(network: Network, where: Paths, name: str) -> None:
     """Let this machine be a router, for IPv6 only where there is a way out: that setting changes more than IPv4's."""
-    _record(where, "forwarding", name)
-    if network.of(4):
-        forwarding.enable(name, 4)
+    versions = [4] if network.of(4) else []
     if network.of(6) and any(route.destination == "::/0" for route in routes.listed()):
-        forwarding.enable(name, 6)
+        versions.append(6)
+    for version in versions:
+        if not forwarding.is_others(version):
+            _record(where, "forwarding", name, version=str(version))
+            forwarding.enable(name, version)
 
 
 def take_down(network: Network, where: Paths) -> bool:
@@ -125,10 +127,11 @@ def _check_free(network: Network) -> None:
             raise Conflict(f"{subnet.subnet} of network {network.name} overlaps {taken}", remedy=remedy)
 
 
-def _record(where: Paths, kind: str, what: str) -> None:
-    if not any((entry.kind, entry.what) == (kind, what) for entry in ledger.entries(where.ledger)):
-        namespace = str(os.stat("/proc/thread-self/ns/net").st_ino)
-        ledger.record(kind, what, directory=where.ledger, netns=namespace)
+def _record(where: Paths, kind: str, what: str, **detail: str) -> None:
+    detail["netns"] = str(os.stat("/proc/thread-self/ns/net").st_ino)
+    known = ((entry.kind, entry.what, entry.detail) for entry in ledger.entries(where.ledger))
+    if (kind, what, detail) not in known:
+        ledger.record(kind, what, directory=where.ledger, **detail)
 
 
 def _write_setting(name: str, value: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -126,7 +127,7 @@ class Site(Place):
         """All that labrt may change here."""
         settings = "grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/*/{forwarding,accept_ra}"
         return {
-            "links": self.ip("-o link show"),
+            "links": re.sub(r" link-netnsid \d+", "", self.ip("-o link show")),  # which numbers are given as one looks
             "addresses": self.run("sh", "-c", "ip -o address | sed 's/ *valid_lft.*//; s/ tentative//'"),
             "routes": self.ip("route") + self.ip("-6 route"),
             "rules": self.run("nft", "list", "ruleset"),

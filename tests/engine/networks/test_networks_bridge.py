@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
+
+from labrt.linux import procfs
 
 from .conftest import MACHINE, MACHINE6, WORLD, WORLD6, Site, eventually, get
 
@@ -50,7 +54,7 @@ def test_out_into_the_world(site: Site) -> None:
     ask = ("run", "--rm", "--network", "bridge", "busybox", "nc", "-w", "5")
     assert site.labrt(*ask, WORLD, "7000") == MACHINE  # the world sees the machine
     assert site.labrt(*ask, WORLD6, "7000") == MACHINE6
-    assert "1" == site.run("cat", "/proc/sys/net/ipv4/ip_forward").strip()
+    assert site.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
 
 
 def test_none_has_nothing_and_makes_nothing(site: Site) -> None:
@@ -68,11 +72,13 @@ def test_a_published_port_from_everywhere(site: Site) -> None:
     assert get(site.world, f"http://[{MACHINE6}]:8082/") == "hello"
     assert get(site.world, f"http://{MACHINE}:8081/") == ""  # the loopback's only
     # Hairpin: a neighbour, and itself, by the machine's address.
-    assert site.labrt("run", "--rm", "--network", "bridge", "busybox", "wget", "-qO-", f"http://{MACHINE}:8080/") == "hello"
+    fetch = ("wget", "-qO-", f"http://{MACHINE}:8080/")
+    assert site.labrt("run", "--rm", "--network", "bridge", "busybox", *fetch) == "hello"
     assert site.inside("web", "wget", "-qO-", f"http://{MACHINE}:8080/") == "hello"
     gateway = site.inspect("web")["NetworkSettings"]["Networks"]["bridge"]["Gateway"]
     assert site.inside("web", "wget", "-qO-", f"http://{gateway}:8080/") == "hello"
-    assert site.labrt("port", "web", "80").splitlines() == ["0.0.0.0:8080", "[::]:8080", "127.0.0.1:8081"]
+    assert site.labrt("port", "web", "80").splitlines() == [
+        "0.0.0.0:8080", "[::]:8080", "127.0.0.1:8081", f"[{MACHINE6}]:8082"]  # fmt: skip
     assert "0.0.0.0:8080->80/tcp" in site.labrt("ps")
     site.labrt("rm", "-f", "web")
     assert get(site.world, f"http://{MACHINE}:8080/") == ""
@@ -120,19 +126,19 @@ def test_a_port_that_is_taken_says_by_whom(site: Site) -> None:
 
 
 @pytest.mark.parametrize("victim", ["monitor", "helper"])
-def test_kill_9(site: Site, victim: str) -> None:
+def test_kill_9(site: Site, house: Path, victim: str) -> None:
     site.web("web", "--network", "bridge", "-p", "8080:80")
-    monitor = int(open(f"{os.environ['LABRT_ROOT']}/lib/containers/{site.inspect('web')['Id']}/state.json").read()
-                  .partition('"monitor": ')[2].partition(",")[0])  # fmt: skip
-    helpers = [int(pid) for pid in open(f"/proc/{monitor}/task/{monitor}/children").read().split()
-               if open(f"/proc/{pid}/comm").read().strip() == "labrt-network"]  # fmt: skip
-    assert len(helpers) == 1 and open(f"/proc/{helpers[0]}/status").read().partition("\nUid:\t")[2].startswith("65534")
+    id = site.inspect("web")["Id"]
+    monitor = json.loads((house / "lib" / "containers" / id / "state.json").read_text())["monitor"]
+    helpers = [pid for pid in procfs.children(monitor) if procfs.stat(pid).comm == "labrt-network"]
+    assert len(helpers) == 1 and procfs.status(helpers[0])["Uid"].split() == ["65534"] * 4
+    began = procfs.stat(helpers[0]).starttime
     os.kill(monitor if victim == "monitor" else helpers[0], signal.SIGKILL)
     if victim == "helper":  # the loopback is deaf then, the world is not
         assert get(site.world, f"http://{MACHINE}:8080/") == "hello"
         site.labrt("rm", "-f", "web")
     else:
-        eventually(lambda: not os.path.exists(f"/proc/{helpers[0]}"), "the helper's end")
+        eventually(lambda: not procfs.alive(helpers[0], began), "the helper's end")
         eventually(lambda: "Exited" in site.labrt("ps", "-a"), "the next command")
     assert "elements = { tcp" not in site.run("nft", "list", "ruleset")
     assert site.labrt("run", "--rm", "--network", "bridge", "-p", "8080:80", "busybox", "echo", "again") == "again"
