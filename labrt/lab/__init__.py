@@ -11,6 +11,7 @@
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     charts      memory climbing to its wall, CPU held and let go, bars of time and disk
     content     images as blobs that name each other by digest; samples makes small ones
+    wire        requests and answers as a message sequence; faulty is a registry on a bad day
     sheets      a union of directories as a pile, each file in its layer's colour lab.sheets.pile(layers, root)
     meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
     live        a picture that changes while a cell runs                          draw = lab.live()
@@ -44,7 +45,7 @@ _CALLABLE = (
     "workspace",
 )  # fmt: skip
 _ROOMS = (
-    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "meters", "samples", "sheets", "show",
+    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "meters", "samples", "sheets", "show",
     "trees", "wire",
 )  # fmt: skip
 _FUNCTIONS = {

@@ -50,6 +50,7 @@ EXERCISES = {
     "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
     "12": Exercise("names", "name layers and what they stand on", "digests:names_layers"),
+    "13": Exercise("pull", "pull by hand, and trust nobody", "pulls:pulls_safely"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 
