@@ -76,6 +76,7 @@ class _Layer:
         self.exclude = Patterns(plan.exclude)
         self.dirs: dict[str, str] = {"": ""}
         self.made: set[str] = set()
+        self.links: dict[tuple[int, int], str] = {}  # where a file with several names has got its first
         self.count = 0
 
     def is_directory(self, target: str) -> bool:
@@ -99,14 +100,10 @@ class _Layer:
             self._add(root, source.path, target, source.status)
 
     def _directory(self, root: Root, source: Source, target: str) -> None:
-        """Copy what is in a directory. Where the target is to be made, it becomes like the source."""
+        """Copy what is in a directory. The target is a directory like others, whatever the source is like."""
         every = [*selecting.walk(root, source, self.exclude)]
         newest = max((int(status.st_mtime) for _, _, status in every), default=int(source.status.st_mtime))
-        if target and not self.is_directory(target) and self.dirs.get(target) is None:
-            self.reach(os.path.dirname(target), newest)
-            self._add(root, source.path, target, source.status)
-        else:
-            self.reach(target, newest)
+        self.reach(target, newest)
         for path, name, status in every:
             self._add(root, path, os.path.join(target, name), status)
 
@@ -178,6 +175,9 @@ class _Layer:
             info.linkname = root.target(path)
         elif info.isdev():
             info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
+        same = self.links.setdefault((status.st_dev, status.st_ino), info.name) if status.st_nlink > 1 else info.name
+        if same != info.name and not info.isdir():
+            info.type, info.linkname = tarfile.LNKTYPE, same
         if not info.isreg():
             self._write(info)
             return

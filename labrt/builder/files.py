@@ -202,8 +202,9 @@ def digest_of(stage: StageBuilder, origin: State, texts: list[str], exclude: tup
 
 
 def make_directory(stage: StageBuilder, path: str, fd: int) -> bool:
-    """Write a layer that makes a directory, where it is not there yet; whether that is so."""
-    plan = Plan((), path, directory=True, latest=stage.build.wanted.epoch, moment=stage.build.age)
+    """Write a layer that makes a directory, USER's, where it is not there yet; whether that is so."""
+    owner = str(stage.state.config.get("User") or "")
+    plan = Plan((), path, owner=owner, directory=True, latest=stage.build.wanted.epoch, moment=stage.build.age)
     return write(stage, stage.state, None, {}, plan, fd) > 0
 
 

@@ -154,7 +154,7 @@ class StageBuilder:
     def _workdir(self, step: Instruction) -> tuple[bool, int | None]:
         instructions.apply(self.state.config, step, self.scope.variables(self.state.config))
         path = str(self.state.config["WorkingDir"])
-        key = Cache.key("WORKDIR", self.state.top, path, self.build.wanted.epoch)
+        key = Cache.key("WORKDIR", self.state.top, path, self.state.config.get("User"), self.build.wanted.epoch)
         return self.recall(key, f"WORKDIR {path}", lambda fd: files.make_directory(self, path, fd))
 
     # RUN --------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,9 @@ What differs on purpose, and is not compared:
     VOLUME                         ours keeps what a later RUN writes there, as BuildKit; theirs throws it away
     history                        theirs has #(nop) lines, as docker's old builds
     labels                         theirs adds io.buildah.version
+    SHELL, ONBUILD                 theirs does not show them
+    EXPOSE 8000-8002               theirs notes it as it stands, docker and we three ports
+    set-user-ID bits of a context  ours keeps them, as docker; theirs takes them away
     ENTRYPOINT after CMD           theirs keeps a CMD of the base image, docker and we drop it
 """
 
@@ -31,7 +34,7 @@ BUILDS = {
 ENV A=1 B="two $A" C='$A' D=a\\ b
 ENV OLD one  value
 LABEL x=y "a b"="c d"
-EXPOSE 80 53/udp 8000-8002/tcp
+EXPOSE 80 53/udp
 USER 7:8
 WORKDIR /w/x
 WORKDIR y
@@ -48,7 +51,7 @@ COPY dir/ /dir2/
 COPY dir a.txt /both/
 COPY *.txt /txt/
 COPY --chown=3:4 dir /owned
-COPY --chown=mail dir/inner /mail/
+COPY --chown=nobody dir/inner /nobody/
 COPY link.txt /followed
 COPY --chmod=700 a.txt /mode
 ADD a.tar.gz /unpacked
@@ -118,14 +121,19 @@ def context(tmp_path: Path) -> Path:
     for name, text in (("a.txt", "a"), ("b.txt", "bb"), ("dir/x", "x"), ("dir/inner/y", "y"), ("dir/.hidden", "h")):
         (place / name).write_text(text)
     (place / "dir" / "inner").chmod(0o750)
-    (place / "dir" / "x").chmod(0o4711)
+    (place / "dir" / "x").chmod(0o711)
     (place / "dir" / "out").symlink_to("/etc/passwd")
     (place / "link.txt").symlink_to("dir/x")
     (place / ".dockerignore").write_text("**/.hidden\n*.log\n")
     (place / "a.log").write_text("ignored")
     with tarfile.open(place / "a.tar.gz", "w:gz") as archive:
-        archive.add(place / "dir" / "inner", "tree", filter=lambda info: info.replace(uid=9, gid=9, deep=False))
+        archive.add(place / "dir" / "inner", "tree", filter=somebody)
     return place
+
+
+def somebody(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    info.uid = info.gid = 9
+    return info
 
 
 def looks(path: Path) -> dict[str, tuple]:
@@ -135,8 +143,8 @@ def looks(path: Path) -> dict[str, tuple]:
         for info in archive:
             name = info.name.strip("./").rstrip("/")
             content = archive.extractfile(info).read() if info.isreg() and info.size < 4096 else info.size
-            what = (info.type, oct(info.mode), info.uid, info.gid, info.linkname.lstrip("./") if info.islnk() else "", content)
-            found[name] = (*what, info.linkname if info.issym() else "")
+            link = info.linkname.lstrip("./") if info.islnk() else info.linkname
+            found[name] = (info.type, oct(info.mode & 0o7777), info.uid, info.gid, link, content)
     mounted = ("dev", "proc", "sys", "run", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", "")
     return {name: it for name, it in found.items() if name not in mounted and name.split("/")[0] not in mounted[:4]}
 
@@ -152,7 +160,7 @@ def test_podman_builds_the_same(name, root, podman, context, tmp_path):
     (tmp_path / "Dockerfile").write_text(text)
     podman("build", "--isolation", "chroot", "--format", "docker", "--layers=false", "-q", "-t", f"their-{name}",
            "-f", tmp_path / "Dockerfile", context)  # fmt: skip
-    theirs = json.loads(podman("image", "inspect", f"localhost/their-{name}"))[0]["Config"]
+    their_config = json.loads(podman("image", "inspect", f"localhost/their-{name}"))[0]["Config"]
     container = podman("create", f"localhost/their-{name}", "/x").strip()
     podman("export", "-o", tmp_path / "their.tar", container)
 
@@ -162,7 +170,12 @@ def test_podman_builds_the_same(name, root, podman, context, tmp_path):
     with open(tmp_path / "our.tar", "wb") as file:
         archives.export(container_of_ours, file)
     container_of_ours.remove()
-    assert looks(tmp_path / "our.tar") == looks(tmp_path / "their.tar")
-    ours = json.loads(image.config.raw)["config"]
-    theirs["Labels"] = {key: it for key, it in (theirs.get("Labels") or {}).items() if key != "io.buildah.version"}
-    assert {key: it for key, it in theirs.items() if it} == ours
+    ours, theirs = looks(tmp_path / "our.tar"), looks(tmp_path / "their.tar")
+    different = {path for path in {*ours, *theirs} if ours.get(path) != theirs.get(path)}
+    assert {path: (ours.get(path), theirs.get(path)) for path in different} == {}
+    labels = their_config.get("Labels") or {}
+    their_config["Labels"] = {key: it for key, it in labels.items() if key != "io.buildah.version"}
+    our_config = json.loads(image.config.raw)["config"]
+    for key in ("Shell", "OnBuild"):
+        our_config.pop(key, None)
+    assert {key: it for key, it in their_config.items() if it} == our_config
