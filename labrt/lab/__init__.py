@@ -45,8 +45,8 @@ _CALLABLE = (
     "workspace",
 )  # fmt: skip
 _ROOMS = (
-    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "meters", "samples", "sheets", "show",
-    "trees", "wire",
+    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "meters", "samples", "sheets",
+    "show", "trees", "wire",
 )  # fmt: skip
 _FUNCTIONS = {
     "reset": "ledger",
