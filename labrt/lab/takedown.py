@@ -209,7 +209,7 @@ def network_kind(entry: Entry, where: Paths) -> bool:
             raise Conflict(f"it is in the network namespace of pid {pid}, and we are in another one", remedy=remedy)
         return False  # nobody is in there any more, so there is no such place
     if entry.kind == "bridge":
-        return links.delete(entry.what)
+        return links.delete_bridge(entry.what)
     return firewall.Firewall(entry.what).remove() if entry.kind == "nft" else _stop_forwarding(entry)
 
 

@@ -24,7 +24,7 @@ from labrt.linux.network.interfaces import IFF
 from labrt.linux.rtnetlink import attribute
 
 # linux/if_link.h, linux/veth.h
-RTM_DELLINK, RTM_SETLINK = 17, 19
+RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 17, 18, 19
 IFLA_PROTINFO, IFLA_BRPORT_MODE, NLA_F_NESTED = 12, 4, 0x8000
 IFLA_ADDRESS, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 4, 5, 10, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER, IFLA_MACVLAN_MODE = 1, 2, 1, 1
@@ -89,6 +89,31 @@ def delete(name: str) -> bool:
             return False
         raise
     return True
+
+
+def ports_of(bridge: str) -> list[str]:
+    """Name what is plugged into a bridge. Raises NotFound."""
+    number, names = struct.pack("=I", index(bridge)), dict(socket.if_nameindex())
+    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)
+    found = []
+    for answer in rtnetlink.ask("list links", RTM_GETLINK, rtnetlink.NLM_F_DUMP, head):
+        (port,) = struct.unpack_from("=i", answer, 4)
+        if dict(rtnetlink.attributes_of(answer[16:])).get(IFLA_MASTER) == number and port in names:
+            found.append(names[port])
+    return found
+
+
+def delete_bridge(name: str) -> bool:
+    """Delete a bridge with all cables in it; False if there is none.
+
+    The cable of a container that has just died would go by itself, but the kernel takes its time for that.
+    """
+    try:
+        for port in ports_of(name):
+            delete(port)
+    except NotFound:
+        return False
+    return delete(name)
 
 
 def index(name: str) -> int:

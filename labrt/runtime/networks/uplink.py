@@ -44,7 +44,7 @@ def _is_up(bridge: str) -> bool:
 
 def _bring_up(network: Network, where: Paths) -> None:
     bridge, firewall, name = network.interface, Firewall(house(where)), house(where)
-    links.delete(bridge)  # of one who was killed here
+    links.delete_bridge(bridge)  # of one who was killed here
     _check_free(network)
     _record(where, "nft", firewall.table)
     _record(where, "bridge", bridge)
@@ -81,7 +81,7 @@ def take_down(network: Network, where: Paths) -> bool:
     """Take its bridge and its rules away; False when there were none. The table stays for the other networks."""
     if network.driver == "macvlan":
         return False
-    found = links.delete(network.interface)
+    found = links.delete_bridge(network.interface)
     with contextlib.suppress(LabrtError):
         Firewall(house(where)).close(network.interface)
     for entry in ledger.entries(where.ledger):
@@ -101,7 +101,7 @@ def _open(network: Network, firewall: Firewall) -> None:
 
 
 def sees_frames() -> bool:
-    """Whether br_netfilter is there and shows bridged frames to the firewall: Docker, where there is one, wants that."""
+    """Whether br_netfilter shows bridged frames to the firewall: Docker, where there is one, wants that."""
     try:
         with open("/proc/sys/net/bridge/bridge-nf-call-iptables") as file:
             return file.read().strip() == "1"

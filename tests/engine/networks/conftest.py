@@ -165,6 +165,8 @@ def site(house: Path) -> Iterator[Site]:
         before = site.state()
         yield site
         site.labrt("reset")
-        assert site.state() == before
+        after = site.state()
+        for what, text in before.items():
+            assert after[what] == text, what
     finally:
         site.close()
