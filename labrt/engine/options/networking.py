@@ -117,10 +117,10 @@ def parse(text: str) -> list[dict[str, Any]]:
     match = _PUBLISH.fullmatch(text)
     if not match:
         raise _wrong(text, "not understood")
-    host, protocol = _host(text, match["host"] or ""), (match["kind"] or "tcp").lower()
-    outer = match["outer"]
-    if outer is None and match["host"] and not match["host"].startswith("[") and "." not in match["host"]:
-        outer, host = match["host"], ""  # of two numbers the first is the port
+    given, outer, protocol = match["host"] or "", match["outer"], (match["kind"] or "tcp").lower()
+    if outer is None and given.isdecimal():
+        given, outer = "", given  # of two numbers the first is the port
+    host = _host(text, given)
     if protocol not in PROTOCOLS:
         raise _wrong(text, f"{protocol} has no ports that can be published")
     first, last = _range(text, match["inner"])
@@ -135,11 +135,10 @@ def parse(text: str) -> list[dict[str, Any]]:
 
 
 def _host(text: str, host: str) -> str:
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or "." not in host and ":" not in host:
+    if not host:
         return ""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
         raise _wrong(text, f"{host} is no address") from None
     return str(address)
