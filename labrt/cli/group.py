@@ -53,6 +53,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "rm": "Remove containers",
         "rmi": "Remove images",
         "save": "Write images into one tar archive, to stdout or a file",
+        "spec": "Write a container's plan as runc, a jail or a zone has it",
         "start": "Start containers that do not run",
         "stats": "Show what containers use of CPUs, memory, network and disks",
         "stop": "Ask containers to end, and end those that do not",
