@@ -24,7 +24,8 @@ def sequence(events: Sequence[Event], *, title: str = "On the wire") -> Picture:
     """Draw events from top to bottom. Progress of single pieces is left out."""
     told = [event for event in events if not isinstance(event, LayerProgress)]
     hosts = list(dict.fromkeys(urlsplit(event.url).netloc for event in told if isinstance(event, Exchange)))
-    places = {host: _FIRST - 150 * number for number, host in enumerate(hosts)}  # the registry itself has the longest names
+    # The registry itself is asked for the longest paths: it stands farthest from the client.
+    places = {host: _FIRST - 150 * number for number, host in enumerate(hosts)}
     height = 74 + _STEP * len(told)
     parts = [show.text_at(8, 16, title, bold=True), *_lifelines(places, height)]
     rows: list[tuple[object, ...]] = []

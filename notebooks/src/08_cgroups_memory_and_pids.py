@@ -36,7 +36,7 @@ import time
 
 guess = lab.predict("08", "How many children, without a limit?", 0)  # your guess
 
-
+# %%
 def fork_until_refused(most=100):
     children = []
     try:
