@@ -6,7 +6,7 @@
     rootfs        a container's root: plan, then execute   cgroups      memory, cpu, pids, io, … on v1 and v2
     capabilities  sets of them, and dropping them          seccomp      system call filters
     procfs        what /proc says, parsed                  pty          pseudo-terminals
-    network       interfaces                               ledger       what was made and must be taken down
+    network       links, addresses, NAT, ports, names      ledger       what was made and must be taken down
 
 Nothing here knows of images or registries. Each file stands alone: import the one you want to play with.
 """
