@@ -10,6 +10,7 @@ status; notes for what happened in between. Notebook 13.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -72,6 +73,6 @@ def _exchange(y: float, x: float, what: str, event: Exchange) -> list[str]:
 
 
 def _note(y: float, said: str) -> list[str]:
-    said = show.short_ids(said)
-    words = said if len(said) <= 82 else said[:81] + "…"
+    said = re.sub(r"https?://[^/ ]+", "", show.short_ids(said))  # which host that is, the arrows say
+    words = said if len(said) <= 86 else said[:85] + "…"
     return [show.text_at(_CLIENT + 10, y, f"· {words}")]

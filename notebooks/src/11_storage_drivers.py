@@ -125,13 +125,13 @@ guess.saw(round(max(disks) / min(disks), 1))
 # | **btrfs** | a snapshot of the one below, changed | one more snapshot; copies single blocks |
 # | **devicemapper** | a snapshot of a whole disk | one more; copies single blocks, of a thin pool |
 #
-# The upper three share *files*, and so also the page cache: ten containers that read the same program have it in memory
-# once. The lower two share *blocks* on the disk.
+# overlay and aufs share *files*, and so also the page cache: ten containers that read the same program have it in memory
+# once. btrfs and devicemapper share *blocks* on the disk. vfs shares nothing.
 
 # %% [markdown]
-# Docker began with AUFS in 2013, which was in Ubuntu's kernel only. For Red Hat's, that had no union, DeviceMapper was
-# written. When overlayfs came into Linux, both faded away: `overlay2` is what Docker uses today. vfs stays, for tests,
-# and where nothing else works.
+# Docker began with AUFS in 2013, which Debian and Ubuntu had in their kernels, and Linux itself never. Red Hat's had no
+# union at all, so for it the DeviceMapper driver was written. When overlayfs came into Linux, both faded away, and it is
+# what Docker uses today. vfs stays, for tests, and where nothing else works.
 
 # %% [markdown]
 # ## Exercise: Copies
