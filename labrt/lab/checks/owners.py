@@ -47,27 +47,30 @@ def _observe(id_map: Callable[[], Sequence[Any]]) -> Seen:
     lines = [IdMap(*line) for line in id_map()]
     with tempfile.TemporaryDirectory() as place:
         os.chmod(place, 0o777)
+        here = os.open(place, os.O_PATH | os.O_DIRECTORY)  # the way there may be closed to strangers
         try:
-            owners = {inside: _owner(lines, place, inside) for inside in WANTED}
+            owners = {inside: _owner(lines, here, inside) for inside in WANTED}
         except (LabrtError, OSError) as error:
             return Seen({}, f"the kernel took no such maps: {getattr(error, 'message', error)}")
+        finally:
+            os.close(here)
     return Seen(owners, "")
 
 
-def _owner(lines: list[IdMap], place: str, inside: int) -> int | None:
-    """Let user `inside` make a file, and ask outside whose it is."""
-    path = os.path.join(place, str(inside))
+def _owner(lines: list[IdMap], here: int, inside: int) -> int | None:
+    """Let user `inside` make a file in an open directory, and ask outside whose it is."""
+    name = str(inside)
 
     def make() -> bool:
         try:
             os.setresuid(inside, inside, inside)
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=here))
         except OSError:
             return False
         return True
 
     made = process.run_in_child(make, namespaces="user", maps=(lines, [IdMap(0, BASE, COUNT)]))
-    return os.stat(path).st_uid if made else None
+    return os.stat(name, dir_fd=here).st_uid if made else None
 
 
 def _hints(seen: Seen) -> tuple[str, ...]:
