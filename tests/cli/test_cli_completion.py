@@ -24,9 +24,9 @@ def complete(cli, line: str) -> list[str]:
 
 def test_commands_and_options(cli):
     assert sorted(complete(cli, "labrt ")) == sorted(COMMANDS)
-    assert complete(cli, "labrt st") == ["start", "stop"]
-    assert {"--rm", "--read-only"} == set(complete(cli, "labrt run --r"))
-    assert complete(cli, "labrt run --network ") == ["none", "host"]
+    assert complete(cli, "labrt st") == ["start", "stats", "stop"]
+    assert {"--rm", "--read-only", "--restart", "--runtime"} == set(complete(cli, "labrt run --r"))
+    assert complete(cli, "labrt run --network ") == ["none", "host", "bridge"]
     assert complete(cli, "labrt completion ") == ["bash", "zsh", "fish"]
 
 

@@ -66,7 +66,7 @@ def test_help_of_run_is_not_h():
         (["run"], "Missing argument 'IMAGE'"),
         (["run", "--nonsense", "busybox"], "--nonsense"),
         (["run", "--cpus", "many", "busybox"], "--cpus"),
-        (["run", "--network", "moon", "busybox"], "'none', 'host'"),
+        (["run", "--uts", "moon", "busybox"], "'private', 'host'"),
         (["exec", "nap"], "COMMAND"),
         (["ps", "--nonsense"], "--nonsense"),
         (["start", "-a", "one", "two"], "multiple containers"),

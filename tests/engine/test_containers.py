@@ -207,7 +207,7 @@ class TestFailures:
         [
             ({"name": "a b"}, "--name 'a b'"),
             ({"hostname": "-x"}, "--hostname '-x'"),
-            ({"network": "bridge"}, "'bridge'.*none, host"),
+            ({"network": "no/such"}, "'no/such'.*none, host"),
             ({"workdir": "tmp"}, "--workdir 'tmp'"),
             ({"memory": "1k"}, "--memory 1k"),
             ({"memory": "many"}, "many"),
@@ -287,5 +287,5 @@ def test_signals_by_name_and_number():
 
 def test_options_are_checked_before_anything_is_done():
     with contextlib.suppress(InvalidInput):
-        Options("busybox", network="nosuch")
+        Options("busybox", network="no/such")
         raise AssertionError("accepted")
