@@ -35,8 +35,13 @@ class Relay:
     """All that one process carries. Its sockets are registered with callbacks as data, `callback(events)`."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
+        import resource
+
         self.selector = selector
         self._udp: list[_Datagrams] = []
+        self.connections = 0
+        # Two descriptors for each: who is one too many is turned away, or we would be asked for ever to accept them.
+        self.most = max(1, (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - UDP_SENDERS // 8 - 128) // 2)
 
     def tcp(self, listener: socket.socket, to: Address) -> None:
         """Carry each connection to `listener` to another address. IPv4 may become IPv6 and vice versa."""
@@ -54,14 +59,24 @@ class Relay:
     def _accept(self, listener: socket.socket, to: Address) -> None:
         with contextlib.suppress(OSError):  # it has gone again, or we have too many descriptors: the next one may work
             client, _ = listener.accept()
-            _Connection(self.selector, client, to)
+            if self.connections >= self.most:
+                client.close()
+                return
+            self.connections += 1
+            _Connection(self.selector, client, to, self._closed)
+
+    def _closed(self) -> None:
+        self.connections -= 1
 
 
 class _Connection:
     """Two sockets, and what was read from one and not yet written to the other."""
 
-    def __init__(self, selector: selectors.BaseSelector, client: socket.socket, to: Address) -> None:
+    def __init__(
+        self, selector: selectors.BaseSelector, client: socket.socket, to: Address, closed: Callable[[], None]
+    ) -> None:
         self.selector = selector
+        self.closed = closed
         self.server = socket.socket(_family(to), socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self.client = client
         self.pending: dict[socket.socket, bytearray] = {self.client: bytearray(), self.server: bytearray()}
@@ -139,6 +154,7 @@ class _Connection:
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.close()
+        self.closed()
 
 
 class _Datagrams:

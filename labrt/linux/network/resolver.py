@@ -28,6 +28,7 @@ TTL = 600  # seconds that an answer may be kept; Docker's
 PATIENCE = 4.0  # seconds for one upstream server, before the next is asked: less than the 5 of resolv.conf(5)
 ADDRESS = "127.0.0.11"
 _LIMIT = 512  # questions that wait at the same time
+_CLIENTS = 64  # TCP connections: for one more the oldest goes
 
 
 class Names(Protocol):
@@ -47,7 +48,7 @@ class _Waiting(NamedTuple):
     query: bytes
     servers: Sequence[str]  # those that were not asked yet
     deadline: float
-    sock: socket.socket
+    stream: bool
 
 
 class Resolver:
@@ -63,6 +64,7 @@ class Resolver:
         self.names = names
         self.upstream = upstream
         self.waiting: dict[socket.socket, _Waiting] = {}
+        self.clients: dict[socket.socket, None] = {}  # in the order in which they came
         for sock in sockets:
             sock.setblocking(False)
             callback = self._datagram if sock.type == socket.SOCK_DGRAM else self._connection
@@ -92,6 +94,9 @@ class Resolver:
     def _connection(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             client, _ = listener.accept()
+            if len(self.clients) >= _CLIENTS:
+                self._hang_up(next(iter(self.clients)))
+            self.clients[client] = None
             client.setblocking(False)
             buffer = bytearray()
             self.selector.register(client, READ, lambda _: self._stream(client, buffer))
@@ -104,13 +109,17 @@ class Resolver:
             data = b""
         buffer += data
         if not data or len(buffer) > 1 << 17:
-            self.selector.unregister(client)
-            client.close()
+            self._hang_up(client)
             return
         while len(buffer) >= 2 and len(buffer) >= 2 + (length := int.from_bytes(buffer[:2])):
             query = bytes(buffer[2 : 2 + length])
             del buffer[: 2 + length]
-            self.ask(query, lambda answer: self._reply(client, answer))
+            self.ask(query, lambda answer: self._reply(client, answer), stream=True)
+
+    def _hang_up(self, client: socket.socket) -> None:
+        del self.clients[client]
+        self.selector.unregister(client)
+        client.close()
 
     def _reply(self, client: socket.socket, answer: bytes) -> None:
         with contextlib.suppress(OSError):  # they are gone, or do not read
@@ -118,8 +127,8 @@ class Resolver:
 
     # Answers ----------------------------------------------------------------------------------------------------------
 
-    def ask(self, query: bytes, answer: Callable[[bytes], None]) -> None:
-        """Have a question answered, now or when an upstream server has."""
+    def ask(self, query: bytes, answer: Callable[[bytes], None], *, stream: bool = False) -> None:
+        """Have a question answered, now or when an upstream server has; `stream`: it came by TCP, and goes on so."""
         try:
             question = self.dns.DNSRecord.parse(query)
         except (self.dns.DNSError, ValueError, IndexError, struct.error):
@@ -130,7 +139,7 @@ class Resolver:
         elif not self.upstream or len(self.waiting) >= _LIMIT:
             answer(self._code(question, "SERVFAIL"))
         else:
-            self._pass_on(query, self.upstream, answer)
+            self._pass_on(query, self.upstream, answer, stream)
 
     def _own(self, question: Any) -> bytes | None:
         """Answer what we know ourselves; None: it is nobody's name here."""
@@ -157,22 +166,62 @@ class Resolver:
         reply.header.rcode = getattr(self.dns.RCODE, code)
         return bytes(reply.pack())
 
-    def _pass_on(self, query: bytes, servers: Sequence[str], answer: Callable[[bytes], None]) -> None:
-        """Ask an upstream server, from a port that nobody can guess, with an id that nobody can guess either."""
+    def _pass_on(
+        self, query: bytes, servers: Sequence[str], answer: Callable[[bytes], None], stream: bool
+    ) -> None:
+        """Ask an upstream server, from a port that nobody can guess, with an id that nobody can guess either.
+
+        By TCP what came by TCP: they come so when the answer is too long for a datagram.
+        """
         server, *others = servers
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
+        sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         number = secrets.token_bytes(2)
-        waiting = _Waiting(answer, query, others, time.monotonic() + PATIENCE, sock)
+        waiting = _Waiting(answer, query, others, time.monotonic() + PATIENCE, stream)
+        message = number + query[2:]
         try:
-            sock.connect((server, 53))
-            sock.send(number + query[2:])
+            with contextlib.suppress(BlockingIOError):  # of TCP: it can be written to once it is connected
+                sock.connect((server, 53))
+            if not stream:
+                sock.send(message)
         except OSError:
             sock.close()
             self._next(waiting)
             return
         self.waiting[sock] = waiting
-        self.selector.register(sock, READ, lambda _: self._hear(sock, number))
+        if stream:
+            message = struct.pack("!H", len(message)) + message
+            self.selector.register(sock, selectors.EVENT_WRITE, lambda _: self._write(sock, message, number))
+        else:
+            self.selector.register(sock, READ, lambda _: self._hear(sock, number))
+
+    def _write(self, sock: socket.socket, message: bytes, number: bytes) -> None:
+        """Ask by TCP, now that it is connected, or was refused: a question fits into what the kernel takes at once."""
+        try:
+            sock.send(message)
+        except OSError:
+            waiting = self.waiting[sock]
+            self._drop(sock)
+            self._next(waiting)
+            return
+        buffer = bytearray()
+        self.selector.modify(sock, READ, lambda _: self._hear_stream(sock, number, buffer))
+
+    def _hear_stream(self, sock: socket.socket, number: bytes, buffer: bytearray) -> None:
+        waiting = self.waiting[sock]
+        try:
+            data = sock.recv(1 << 16)
+        except OSError:
+            data = b""
+        buffer += data
+        answer = bytes(buffer[2:])
+        if len(buffer) >= 2 and len(answer) >= int.from_bytes(buffer[:2]) >= 12 and answer[:2] == number:
+            self._drop(sock)
+            waiting.answer(waiting.query[:2] + answer[2:])
+        elif not data:
+            self._drop(sock)
+            self._next(waiting)
 
     def _hear(self, sock: socket.socket, number: bytes) -> None:
         waiting = self.waiting[sock]
@@ -193,7 +242,7 @@ class Resolver:
 
     def _next(self, waiting: _Waiting) -> None:
         if waiting.servers:
-            self._pass_on(waiting.query, waiting.servers, waiting.answer)
+            self._pass_on(waiting.query, waiting.servers, waiting.answer, waiting.stream)
         else:
             waiting.answer(self._code(self.dns.DNSRecord.parse(waiting.query), "SERVFAIL"))
 
