@@ -74,16 +74,16 @@ def _fits(event: Event, name: str, value: str) -> bool:
 def _every(path: str, follow: bool, until: float | None) -> Iterator[Event]:
     """Yield all that is written and, with `follow`, what comes, over the change from one file to the next."""
     with contextlib.suppress(FileNotFoundError), open(events.older(path), "rb") as before:
-        yield from _parse(before)
+        yield from parse(before)
     file: BinaryIO | None = None
     try:
         while True:
             if file is None:
                 with contextlib.suppress(FileNotFoundError):
                     file = open(path, "rb")  # noqa: SIM115  (closed below)
-            moved = file is not None and _is_elsewhere(file, path)  # asked before reading: complete then
+            moved = file is not None and is_elsewhere(file, path)  # asked before reading: complete then
             if file is not None:
-                yield from _parse(file)
+                yield from parse(file)
             if moved and file is not None:
                 file.close()
                 file = None
@@ -96,13 +96,14 @@ def _every(path: str, follow: bool, until: float | None) -> Iterator[Event]:
             file.close()
 
 
-def _is_elsewhere(file: BinaryIO, path: str) -> bool:
+def is_elsewhere(file: BinaryIO, path: str) -> bool:
+    """Whether the file at `path` is another one than this by now."""
     with contextlib.suppress(FileNotFoundError):
         return not os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     return False
 
 
-def _parse(file: BinaryIO) -> Iterator[Event]:
+def parse(file: BinaryIO) -> Iterator[Event]:
     """Read on from where we were; a line that has no end yet is left for the next time."""
     while (begin := file.tell(), line := file.readline())[1]:
         if not line.endswith(b"\n"):

@@ -68,14 +68,14 @@ def _digests(group: list[Image]) -> list[str]:
 async def listed(request: web.Request) -> web.Response:
     """GET /images/json."""
     wanted = router.filters(request, FILTERS)
-    return web.json_response(await context.of(request).call(_list, context.of(request), wanted))
+    return web.json_response(await context.of(request).call(rows, context.of(request), wanted))
 
 
-def _list(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
-    images, rows = Images(shared.where), []
+def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
+    store, found = Images(shared.where), []
     bounds = {word: [_created(find(shared, name)) for name in wanted.get(word, ())] for word in ("before", "since")}
     until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
-    for group in _grouped(images).values():
+    for group in _grouped(store).values():
         image, created = group[0], _created(group[0])
         if any(value.lower() in ("true", "1") for value in wanted.get("dangling", ())):
             continue  # an image without a name is none here: prune takes its layers
@@ -86,12 +86,12 @@ def _list(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[st
         late = any(created >= bound for bound in bounds["before"]) or any(created <= bound for bound in bounds["since"])
         if not group or late or (until is not None and created > until):
             continue
-        rows.append({
+        found.append({
             "Containers": -1, "Created": int(created), "Id": str(image.id), "Labels": dict(image.config.labels) or None,
             "ParentId": "", "RepoDigests": _digests(group), "RepoTags": _tags(group), "SharedSize": -1,
-            "Size": size_of(images, image),
+            "Size": size_of(store, image),
         })  # fmt: skip
-    return sorted(rows, key=lambda row: -row["Created"])
+    return sorted(found, key=lambda row: -row["Created"])
 
 
 def _matches(image: Image, pattern: str) -> bool:
