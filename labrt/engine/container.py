@@ -182,6 +182,8 @@ class Container:
             upkeep["log_limits"] = limits_of(limits)
         if os.path.exists(os.path.join(self.runtime.directory, "network.json")):
             upkeep["network"] = {"where": list(self.where)}
+        if host.get("Runtime", "labrt") != "labrt":
+            upkeep["runtime"] = host["Runtime"]
         return upkeep | {"restart": host.get("RestartPolicy")}
 
     def _removal(self) -> list[str]:

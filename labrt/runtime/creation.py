@@ -288,6 +288,13 @@ class Creation:
         if fds:
             self.master = fds[0]
 
+    def start(self) -> None:
+        """Let its program begin. What comes on `sync` then says how that went."""
+        wire.send(self.sync, {"start": True})
+
+    def ended(self) -> None:
+        """Do what is to be done when init has ended: nothing, for the kernel does."""
+
     def let_wait(self) -> None:
         """Leave init to its `listener`: from here on it lives without us. Raises ContainerError if it has died."""
         try:

@@ -15,6 +15,7 @@ Interface: `run(request, reply)`, called by the launcher. See notebook 17.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import os
 import selectors
@@ -115,7 +116,12 @@ class Monitor:
 
                 config = joins.resolve(config, os.path.dirname(self.bundle), theirs)
             group, id = self.cgroup, self.state.id
-            self.creation = Creation(config, self.bundle, cgroup=group, stdio=ends, root_mounts=root_mounts, id=id)
+            make: Callable[..., Creation] = Creation
+            if runtime := self.request.get("runtime"):
+                from labrt.runtime.foreign import Foreign  # few containers are another's to start
+
+                make = functools.partial(Foreign, runtime)
+            self.creation = make(config, self.bundle, cgroup=group, stdio=ends, root_mounts=root_mounts, id=id)
             self.sync = self.creation.sync
             self.creation.clone()
         self.child = self.creation.child
@@ -260,7 +266,8 @@ class Monitor:
     def _start(self, _: bool) -> None:
         if self.state.status != state.CREATED:
             raise Conflict(f"container {self.state.id[:12]} is {self.state.status}")
-        wire.send(self.sync, {"start": True})
+        assert self.creation is not None
+        self.creation.start()
 
     def _stop(self, _: bool) -> None:
         """Somebody is about to end it, or wants it not to come back: its restart policy is to be silent."""
@@ -401,6 +408,8 @@ class Monitor:
         assert exit is not None
         self.board.drain()
         oom = self._out_of_memory()
+        if self.creation:
+            self.creation.ended()
         self._remove_cgroup()
         self._detach()
         code = exit_code_of(self.failure) if self.failure else exit.code

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,8 +36,8 @@ def check(options: Options) -> None:
         parse_signal(options.stop_signal)
     if options.stop_timeout is not None and options.stop_timeout < -1:
         raise InvalidInput(f"--stop-timeout {options.stop_timeout}: less than none", remedy="seconds, or -1 for ever")
-    if options.runtime != "labrt":
-        remedy = "labrt starts its containers itself; `runc run -b BUNDLE` takes its bundles as they are"
+    if options.runtime != "labrt" and not shutil.which(options.runtime):
+        remedy = "labrt, or a program like it: runc, crun, or a path"
         raise InvalidInput(f"--runtime {options.runtime!r} is not known", remedy=remedy)
     _pairs("--annotation", options.annotation, foreign=True)
 
@@ -49,6 +50,8 @@ def apply(options: Options, config: dict[str, Any]) -> None:
 def host_config(options: Options) -> dict[str, Any]:
     """Return docker's RestartPolicy, LogConfig, Annotations."""
     found: dict[str, Any] = {"RestartPolicy": restart_policy(options), "LogConfig": log_config(options)}
+    if options.runtime != "labrt":
+        found["Runtime"] = options.runtime
     if options.annotation:
         found["Annotations"] = _pairs("--annotation", options.annotation, foreign=True)
     return found
