@@ -33,6 +33,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "commit": "Make an image of what a container changed",
         "cp": "Copy files between a container and this machine",
         "create": "Make a container without starting it",
+        "daemon": "Serve the Docker Engine API, for docker and its like",
         "df": "Show what takes how much of the disk",
         "diff": "Show which files a container added, changed and deleted",
         "events": "Show what happens to containers and images, as it happens",

@@ -38,6 +38,7 @@ from labrt.storage.driver import Driver, open_driver
 
 if TYPE_CHECKING:
     from labrt.builder.cache import Cache
+    from labrt.registry.credentials import DockerConfig
 
 HUB = "docker.io"
 POLICIES = ("always", "missing", "never")
@@ -75,8 +76,10 @@ class Unpacked(NamedTuple):
 class Images:
     """The images of one store. Opening it does nothing yet."""
 
-    def __init__(self, where: paths.Paths | None = None) -> None:
+    def __init__(self, where: paths.Paths | None = None, *, config: DockerConfig | None = None) -> None:
+        """`config` is who we are to registries; None: what Docker's config.json says."""
         self.where = where or paths.default()
+        self.config = config
         self.layout = Layout(self.where.images)
 
     @cached_property
@@ -117,7 +120,7 @@ class Images:
         One that proves hostile or broken when it is unpacked loses the name again, to what had it before.
         """
         wanted = Reference.parse(reference)
-        before = self._meant(wanted)
+        before = self.meant(wanted)
         try:
             image = self._pull(wanted, platform, on_event, {})
         except Unreachable as error:
@@ -129,7 +132,7 @@ class Images:
             raise
         return image
 
-    def _meant(self, reference: Reference) -> Descriptor | None:
+    def meant(self, reference: Reference) -> Descriptor | None:
         """What a name means here so far."""
         with contextlib.suppress(ImageNotFound):
             return self.layout.resolve(reference)
@@ -147,7 +150,7 @@ class Images:
     ) -> Image:
         from labrt.registry.client import Client
 
-        with Client(mirrors=mirrors) as client:
+        with Client(mirrors=mirrors, config=self.config) as client:
             return client.pull(reference, self.layout, platform=platform, on_event=on_event)
 
     def _from_embedded(

@@ -10,12 +10,16 @@ here uncompressed, such as those of a commit, are packed first (packing.py), as 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from labrt import paths
 from labrt.errors import ImageNotFound, InvalidInput
 from labrt.image.descriptor import Descriptor
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+
+if TYPE_CHECKING:
+    from labrt.registry.credentials import DockerConfig
 
 Listener = Callable[[object], None]
 
@@ -47,6 +51,7 @@ def push(
     platform: Platform | None = None,
     on_event: Listener | None = None,
     where: paths.Paths | None = None,
+    config: DockerConfig | None = None,
 ) -> Descriptor:
     """Send an image to the registry that its name begins with. Returns what the name means there.
 
@@ -58,7 +63,7 @@ def push(
     from labrt.registry.client import Client
 
     images = Images(where)
-    with images.layout.lease(), Client() as client:
+    with images.layout.lease(), Client(config=config) as client:
         pack(images, Reference.parse(name), on_event=on_event)
         return client.push(name, images.layout, platform=platform, on_event=on_event)
 

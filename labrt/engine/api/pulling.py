@@ -82,15 +82,15 @@ def _tags(reference: Reference, config: DockerConfig) -> list[Reference]:
     from labrt.registry.client import Client
 
     with Client(config=config) as client:
-        return [reference.with_tag(tag) for tag in client.tags(reference).tags]
+        return [reference.with_tag(tag) for tag in client.tags(reference)]
 
 
 def _pull(shared: context.Context, reference: Reference, platform: Platform | None, config: DockerConfig, say: Say) -> None:
     store = Images(shared.where, config=config)
-    before = store._meant(reference)
+    before = store.meant(reference)
     telling = Pulling(reference, say)
     image = store.pull(str(reference), platform=platform, on_event=telling.hear)
-    same = before is not None and store._meant(reference) == before
+    same = before is not None and store.meant(reference) == before
     telling.done(image, same=same)
     images._note(shared, "pull", reference.familiar, reference.with_tag("x").familiar.removesuffix(":x"))
 

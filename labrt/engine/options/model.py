@@ -65,7 +65,7 @@ class Options:
     log_driver: str = "json-file"
     log_opt: Words = ()  # "max-size=10m", "max-file=3": the log is rotated
     no_healthcheck: bool = False  # forget the image's HEALTHCHECK
-    health_cmd: str | None = None  # a command for the container's sh, run again and again; 0 is healthy
+    health_cmd: str | Words | None = None  # run again and again, by the container's sh or as words; 0 is healthy
     health_interval: str | None = None  # a duration: "30s", "1m30s"
     health_timeout: str | None = None
     health_retries: int | None = None

@@ -120,7 +120,8 @@ def _healthcheck(options: Options, image: ImageConfig | None) -> dict[str, Any] 
             raise InvalidInput(f"--health-retries {options.health_retries}: less than none", remedy="0, 1, …")
         given["Retries"] = options.health_retries
     if options.health_cmd is not None:
-        given["Test"] = ["CMD-SHELL", options.health_cmd]
+        cmd = options.health_cmd
+        given["Test"] = ["CMD-SHELL", cmd] if isinstance(cmd, str) else ["CMD", *cmd]
     if options.no_healthcheck:
         if given:
             raise InvalidInput("--no-healthcheck and --health-… contradict each other", remedy="leave out one of them")
