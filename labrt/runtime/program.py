@@ -263,15 +263,17 @@ def _enter_directory(path: str, user: User) -> None:
     No link of /proc is followed, for /proc/self/fd/7 may be anywhere (CVE-2024-21626), and nothing leads out of /.
     """
     try:
+        made = False
         try:
             fd = mounts.open_in_root("/", path)
         except FileNotFoundError:
-            fd = mounts.open_in_root("/", path, create="directory")
-            os.chown(path, user.uid, user.gid)
+            fd, made = mounts.open_in_root("/", path, create="directory"), True
         try:
             os.fchdir(fd)
         finally:
             os.close(fd)
+        if made:
+            os.chown(".", user.uid, user.gid)
     except OSError as error:
         remedy = "choose another with --workdir"
         raise ContainerError(f"cannot start in {path}: {error.strerror}", remedy=remedy) from error

@@ -71,7 +71,7 @@ class Options:
     health_retries: int | None = None
     health_start_period: str | None = None
     health_start_interval: str | None = None
-    runtime: str = "labrt"
+    runtime: str = "labrt"  # or "runc", "crun", a path: which program creates and starts it; the monitor stays ours
 
     # Power (security.py)
     privileged: bool = False  # all capabilities and devices, no filter, nothing masked: root on the host, in effect
