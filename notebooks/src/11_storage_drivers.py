@@ -10,10 +10,11 @@
 # %%
 import labrt
 from labrt import lab, paths
+from labrt.engine import info
 from labrt.storage import driver as drivers
 
 print("this machine uses:", drivers.open_driver(None, paths.default()).name)
-reasons = {name: drivers._kind(name).can_use(paths.default()) for name in drivers.NAMES}
+reasons = info.drivers(paths.default())
 lab.show.table(["driver", "here"], [[name, reason or "works"] for name, reason in reasons.items()])
 
 # %% [markdown]
@@ -125,13 +126,13 @@ guess.saw(round(max(disks) / min(disks), 1))
 # | **btrfs** | a snapshot of the one below, changed | one more snapshot; copies single blocks |
 # | **devicemapper** | a snapshot of a whole disk | one more; copies single blocks, of a thin pool |
 #
-# overlay and aufs share *files*, and so also the page cache: ten containers that read the same program have it in memory
-# once. btrfs and devicemapper share *blocks* on the disk. vfs shares nothing.
+# overlay and aufs share *files*, and so also the page cache: ten containers that read the same program have it in
+# memory once. btrfs and devicemapper share *blocks* on the disk. vfs shares nothing.
 
 # %% [markdown]
 # Docker began with AUFS in 2013, which Debian and Ubuntu had in their kernels, and Linux itself never. Red Hat's had no
-# union at all, so for it the DeviceMapper driver was written. When overlayfs came into Linux, both faded away, and it is
-# what Docker uses today. vfs stays, for tests, and where nothing else works.
+# union at all, so for it the DeviceMapper driver was written. When overlayfs came into Linux, both faded away, and it
+# is what Docker uses today. vfs stays, for tests, and where nothing else works.
 
 # %% [markdown]
 # ## Exercise: Copies

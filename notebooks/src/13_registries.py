@@ -119,7 +119,8 @@ guess.saw(sum(isinstance(event, Exchange) for event in heard))
 # ## 429: not now
 #
 # A class behind one address, and Docker Hub counts. Then it answers *429 Too Many Requests*. A kind registry also says
-# when to come back: `Retry-After`, in seconds. A client waits and asks again. (Ours does not really wait here, so that you need not.)
+# when to come back: `Retry-After`, in seconds. A client waits and asks again. (Ours does not really wait here, so that
+# you need not.)
 
 # %%
 registry.busy = 2
