@@ -83,8 +83,8 @@ def run(
 
     `options` are those of `docker run`, as Python spells them: name, env=["A=1"], workdir, user, hostname, read_only,
     volumes=["/srv:/data:ro", "name:/kept"], memory="64m", cpus=0.5, cap_add=["NET_ADMIN"], tmpfs=["/run:size=64m"],
-    network="none" or "host", init=True, tty, remove=True, and some 70 more. options/model.py lists them all, and what
-    the kernel makes of each. `input` goes to the command's standard input.
+    network="bridge", publish=["8080:80"], init=True, tty, remove=True, and some 70 more. options/model.py lists them
+    all, and what the kernel makes of each. `input` goes to the command's standard input.
 
     With `detach` it returns a Container that runs; its `remove` is then False unless you say otherwise.
     Raises CommandNotFound and CommandNotExecutable; a command that fails does not raise, it has an `exit_code`.

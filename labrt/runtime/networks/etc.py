@@ -26,7 +26,8 @@ def write(
 ) -> None:
     """Write both. They are mounted into the container one by one, so the files stay the same and get other contents."""
     host_text = _read(HOST)
-    hosts = LOCALHOST + wishes["hosts"].replace("host-gateway", gateway or "127.0.0.1")
+    own = f"\n{wishes['hosts']}".replace("\nhost-gateway\t", f"\n{gateway or '127.0.0.1'}\t")
+    hosts = LOCALHOST + own[1:]
     hosts += "".join(f"{address}\t{wishes['names']}\n" for address in addresses)
     _write(os.path.join(directory, "hosts"), hosts)
     servers = [*wishes["dns"]] or servers_of(host_text)

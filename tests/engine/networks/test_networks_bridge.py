@@ -163,10 +163,10 @@ def test_published_again_at_each_start(site: Site) -> None:
 def test_the_files_of_etc(site: Site) -> None:
     script = "cat /etc/hosts; echo --; cat /etc/hostname"
     out = site.labrt("run", "--rm", "--network", "bridge", "-h", "box", "--add-host", "gate:host-gateway",
-                     "--add-host", "other:10.1.1.1", "busybox", "sh", "-c", script)  # fmt: skip
+                     "--add-host", "host-gateway:10.1.1.1", "busybox", "sh", "-c", script)  # fmt: skip
     hosts, hostname = out.split("--\n")
     lines = [line.split() for line in hosts.splitlines()]
-    assert hostname == "box" and ["127.0.0.1", "localhost"] in lines and ["10.1.1.1", "other"] in lines
+    assert hostname == "box" and ["127.0.0.1", "localhost"] in lines and ["10.1.1.1", "host-gateway"] in lines
     address = next(words[0] for words in lines if words[-1] == "box")
     gate = next(words[0] for words in lines if words[-1] == "gate")
     assert gate.rsplit(".", 1)[0] == address.rsplit(".", 1)[0] and gate.endswith(".1")
