@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from labrt.engine.images import Images
 from labrt.errors import ContainerError
 from labrt.lab import audit
 from labrt.lab.ledger import reset
+from labrt.linux import cgroups
 from labrt.runtime import launcher
 
 pytestmark = pytest.mark.root
@@ -41,30 +45,71 @@ def house(labrt_root: Path, monkeypatch: pytest.MonkeyPatch):
     assert reset(quiet=True).ok
 
 
-@pytest.fixture
-def podman(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The words that start a container with podman's defaults, in a store of its own."""
-    if not shutil.which("podman") or not shutil.which("runc"):
-        pytest.skip("podman or runc is absent")
-    root = tmp_path / "root"
+def make_root(root: Path) -> Path:
     for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "run"):
         (root / name).mkdir(parents=True)
     shutil.copy(BUSYBOX, root / "bin/busybox")
     for name in subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split():
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
+    return root
+
+
+@pytest.fixture
+def short():
+    """A directory of few letters: podman wants one, and a socket's path has 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="audit-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def podman(tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch):
+    """The words that start a container with podman's defaults, in a store of its own."""
+    if not shutil.which("podman") or not shutil.which("runc"):
+        pytest.skip("podman or runc is absent")
     (tmp_path / "containers.conf").write_text("[containers]\ndefault_ulimits = []\n")
     monkeypatch.setenv("CONTAINERS_CONF", str(tmp_path / "containers.conf"))
     monkeypatch.delenv("DOCKER_CONFIG", raising=False)
-    with tempfile.TemporaryDirectory() as short:  # podman wants a path of few letters
-        words = ["podman", "--root", str(tmp_path / "p"), "--runroot", short, "--storage-driver", "vfs",
-                 "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc",
-                 "run", "--rm", "--network", "none", "--ulimit", "nproc=4000:4000",
-                 "--ulimit", "nofile=4000:4000", "--rootfs", str(root)]  # fmt: skip
-        probe = subprocess.run([*words, "true"], capture_output=True, text=True)
-        if probe.returncode:
-            pytest.skip(f"podman cannot run here: {probe.stderr.strip()[:200]}")
-        yield words
+    words = ["podman", "--root", str(tmp_path / "p"), "--runroot", str(short), "--storage-driver", "vfs",
+             "--cgroup-manager", "cgroupfs", "--events-backend", "file", "--runtime", "runc",
+             "run", "--rm", "--network", "none", "--ulimit", "nproc=4000:4000",
+             "--ulimit", "nofile=4000:4000", "--rootfs", str(make_root(tmp_path / "root"))]  # fmt: skip
+    probe = subprocess.run([*words, "true"], capture_output=True, text=True)
+    if probe.returncode:
+        pytest.skip(f"podman cannot run here: {probe.stderr.strip()[:200]}")
+    return words
+
+
+@pytest.fixture
+def docker(tmp_path: Path, short: Path):
+    """The words that start a container with dockerd's defaults, by one in namespaces of its own."""
+    if not shutil.which("dockerd") or not shutil.which("docker"):
+        pytest.skip("dockerd is absent")
+    with tarfile.open(tmp_path / "busybox.tar", "w") as tar:
+        tar.add(make_root(tmp_path / "root"), ".")
+    script = (
+        "mount --make-rprivate / && mount -t tmpfs tmpfs /run && exec dockerd "
+        f"--data-root {short}/data --exec-root {short}/exec -H unix://{short}/s --pidfile {short}/pid "
+        "--storage-driver vfs --iptables=false --ip6tables=false --bridge=none --exec-opt native.cgroupdriver=cgroupfs"
+    )
+    with open(short / "log", "wb") as log:
+        daemon = subprocess.Popen(["unshare", "-m", "-n", "sh", "-c", script], stdout=log, stderr=log)
+    client = ["docker", "-H", f"unix://{short}/s"]
+    try:
+        for _ in range(600):
+            if subprocess.run([*client, "version"], capture_output=True).returncode == 0:
+                break
+            if daemon.poll() is not None:
+                pytest.skip(f"dockerd does not run here: {(short / 'log').read_text()[-300:]}")
+            time.sleep(0.1)
+        subprocess.run([*client, "import", str(tmp_path / "busybox.tar"), "bb"], capture_output=True, check=True)
+        yield [*client, "run", "--rm", "--network", "none", "bb"]
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+        for tree in cgroups.detect().trees:
+            with contextlib.suppress(OSError):  # another's, or never made
+                os.rmdir(f"{tree.mountpoint}/docker")
 
 
 @pytest.mark.oracle
@@ -73,6 +118,20 @@ def test_beside_podman(house, podman):
     assert {what: both for what, both in differences.items() if what not in REASONS} == {}
     if "new user namespace" in differences:
         assert differences["new user namespace"] == ("refused", "possible")
+
+
+# Debian's dockerd is 20.10. Where newer ones are like ours, it is said.
+DOCKERS = {
+    "/sys/fs/cgroup": "of v1, docker's directory of trees is writable; ours is read-only",
+    "cgroup": "on v1 docker leaves the container in the host's cgroup namespace, and it sees where it is",
+    "masked": "we hide /proc/interrupts, as docker since 28",
+}
+
+
+@pytest.mark.oracle
+def test_beside_dockerd(house, docker):
+    differences = audit.audit(others={"docker": docker}).differences()
+    assert {what: both for what, both in differences.items() if what not in DOCKERS} == {}
 
 
 def test_what_confines_by_default_and_what_does_not(house):
