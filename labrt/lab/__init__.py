@@ -13,6 +13,7 @@
     content     images as blobs that name each other by digest; samples makes small ones
     wire        requests and answers as a message sequence; faulty is a registry on a bad day
     lifecycle   the states that a container went through, as it went
+    bundles     a config and a root, run by runc or by labrt
     sheets      a union of directories as a pile, each file in its layer's colour lab.sheets.pile(layers, root)
     meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
     live        a picture that changes while a cell runs                          draw = lab.live()
@@ -46,8 +47,8 @@ _CALLABLE = (
     "workspace",
 )  # fmt: skip
 _ROOMS = (
-    *_CALLABLE, "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "lifecycle", "meters",
-    "samples", "sheets", "show", "trees", "wire",
+    *_CALLABLE, "bundles", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "lifecycle",
+    "meters", "samples", "sheets", "show", "trees", "wire",
 )  # fmt: skip
 _FUNCTIONS = {
     "reset": "ledger",

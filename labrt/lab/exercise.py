@@ -51,6 +51,7 @@ EXERCISES = {
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
     "12": Exercise("names", "name layers and what they stand on", "digests:names_layers"),
     "13": Exercise("pull", "pull by hand, and trust nobody", "pulls:pulls_safely"),
+    "16": Exercise("configure", "write a config that a runtime accepts", "configs:configures"),
     "17": Exercise("enter", "bring a program into a running container", "execs:enters"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }

@@ -18,7 +18,7 @@ _WHERE = {
     "Check": "verdict",
     "cleans_up": "accidents", "accident": "accidents",
     "holds": "limits", "divides": "shares", "unites": "unions", "drives": "drivers",
-    "names_layers": "digests", "pulls_safely": "pulls", "enters": "execs",
+    "names_layers": "digests", "pulls_safely": "pulls", "enters": "execs", "configures": "configs",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip
 
