@@ -40,7 +40,8 @@ QUESTIONS = {
     "/dev": "awk '$5 == \"/dev\" { print $6 }' /proc/self/mountinfo",
     "masked": "awk '$5 ~ \"^/(proc|sys)/\" && $5 !~ \"^/sys/fs\" && "
               "$(NF-2) != \"proc\" && $(NF-2) != \"sysfs\" { print $5 }' /proc/self/mountinfo | sort",
-    "read-only": "awk '$5 ~ \"^/proc/\" && $6 ~ \"^ro\" && $(NF-2) == \"proc\" { print $5 }' /proc/self/mountinfo | sort",
+    "read-only": "awk '$5 ~ \"^/proc/\" && $6 ~ \"^ro\" && $(NF-2) == \"proc\" { print $5 }' "
+                 "/proc/self/mountinfo | sort",
     "devices": "cd /dev; for name in * */*; do [ -c $name ] || [ -b $name ] && echo $name; done; true",
     "disk": "mknod /tmp/audit b 7 0 2>/dev/null && { head -c 0 /tmp/audit 2>&1 | sed 's/.*: //'; rm /tmp/audit; } "
             "|| echo 'no node'",
