@@ -35,7 +35,7 @@ def build(
     """Build the image that a directory's Dockerfile describes, and return it; in a notebook it is shown as a tree.
 
     `options`: dockerfile (a path), text (a Dockerfile itself), args={"NAME": "value"}, target, platform, no_cache,
-    pull, labels={…}, tags=(…), network, and the others of builder/build.py's Wanted. `progress` shows each step as it is done;
+    pull, labels={…}, tags=(…), network, and the others of builder/build.py's Wanted. `progress` shows each step;
     False is silence, a function is called with each event (builder/events.py).
     Raises InvalidInput, NotFound and BuildFailed, which say file, line and why.
     """

@@ -21,8 +21,9 @@ def command(
     hosts: tuple[str, ...], group: str, pidfile: str, debug: bool, log_format: str, tlsverify: bool, tlscacert: str,
     tlscert: str, tlskey: str,
 ) -> None:  # fmt: skip
-    """Serve the Docker Engine API, on labrt.sock beside labrt's other sockets if nothing is said.
+    """Serve the Docker Engine API, for docker and its like.
 
+    It listens on labrt.sock, beside labrt's other sockets, if nothing is said.
     Who may write to the socket is root on this machine: a container can be given the whole disk. Containers do not
     need the daemon: they go on when it ends, and `labrt ps` shows those that it made.
 

@@ -203,7 +203,7 @@ async def _converse(one: Exec, execution: Execution, ends: dict[int, Pipe], clie
         await asyncio.gather(*outputs, input, ended, return_exceptions=True)
 
 
-async def _all(outputs: list[asyncio.Future[None]], one: Exec, execution: Execution) -> None:
+async def _all(outputs: list[asyncio.Task[None]], one: Exec, execution: Execution) -> None:
     if outputs:
         await asyncio.gather(*outputs)
     await _ended(one, execution)
@@ -240,7 +240,7 @@ async def _ended(one: Exec, execution: Execution) -> None:
     with contextlib.closing(pipe):
         os.set_blocking(execution.fileno(), True)
         loop, ready = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-        loop.add_reader(pipe.fd, lambda: ready.done() or ready.set_result(None))
+        loop.add_reader(pipe.fd, lambda: None if ready.done() else ready.set_result(None))
         try:
             await ready
         finally:

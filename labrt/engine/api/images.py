@@ -1,4 +1,4 @@
-"""Images that are here: listed, inspected, tagged, removed, pruned; their history. A commit makes one of a container."""
+"""Images that are here: listed, inspected, tagged, removed, pruned; their history Commit makes one."""
 
 from __future__ import annotations
 
@@ -72,6 +72,7 @@ async def listed(request: web.Request) -> web.Response:
 
 
 def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """List the images that the filters let through, as the API shows them."""
     store, found = Images(shared.where), []
     bounds = {word: [_created(find(shared, name)) for name in wanted.get(word, ())] for word in ("before", "since")}
     until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
@@ -199,7 +200,8 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
     names = _tags(_grouped(images).get(str(image.id), []))
     if by_id and len(names) > 1 and not force:
         short = image.id.short
-        raise Conflict(f"conflict: unable to delete {short} (must be forced) - image is referenced in multiple repositories")
+        why = "image is referenced in multiple repositories"
+        raise Conflict(f"conflict: unable to delete {short} (must be forced) - {why}")
     try:
         told = [line for one in (names if by_id else [name]) for line in images.remove(one, force=force)]
     except Conflict as error:
@@ -211,7 +213,8 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
         doing = "is being used by running container" if running else "image is being used by stopped container"
         doing = f"image {doing}" if running else doing
         what = f'remove repository reference "{name}"' if not by_id else f"delete {image.id.short}"
-        shown = f" - container {other.id[:12]} is using its referenced image {image.id.short}" if not by_id else f" - {doing} {other.id[:12]}"
+        used = f"container {other.id[:12]} is using its referenced image {image.id.short}"
+        shown = f" - {used}" if not by_id else f" - {doing} {other.id[:12]}"
         raise Conflict(f"conflict: unable to {what} ({how if by_id else 'must force'}){shown}") from error
     for line in told:
         _note(shared, "untag" if line.startswith("Untagged") else "delete", str(image.id), str(image.id))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 
 from aiohttp import web
 
@@ -66,7 +66,7 @@ def _moment(request: web.Request, name: str) -> float | None:
 async def entries(
     container: Container, *, tail: int | None, follow: bool, since: float | None, until: float | None,
     shared: context.Context,
-) -> AsyncIterator[list[Entry]]:  # fmt: skip
+) -> AsyncGenerator[list[Entry], None]:  # fmt: skip
     """Yield entries as engine/logs.py does, without ever waiting for a container that is silent."""
     if not follow:
         yield await shared.call(lambda: [*container.logs(tail=tail, since=since, until=until)])

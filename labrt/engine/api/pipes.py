@@ -61,7 +61,7 @@ class Pipe:
 
     async def _ready(self, watch: Callable[..., Any], forget: Callable[[int], Any]) -> None:
         fd, ready = self.fd, asyncio.get_running_loop().create_future()
-        watch(fd, lambda: ready.done() or ready.set_result(None))
+        watch(fd, lambda: None if ready.done() else ready.set_result(None))
         try:
             await ready
         finally:

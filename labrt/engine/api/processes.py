@@ -44,7 +44,8 @@ def _ps(container: Container, arguments: str) -> dict[str, Any]:
     try:
         done = subprocess.run(["ps", *words], capture_output=True, text=True, timeout=20, check=False)
     except FileNotFoundError:
-        raise NotSupported("there is no ps(1) on this machine", remedy="install procps, or leave its options out") from None
+        remedy = "install procps, or leave its options out"
+        raise NotSupported("there is no ps(1) on this machine", remedy=remedy) from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         raise LabrtError(f"ps: {done.stderr.strip()[:300]}")

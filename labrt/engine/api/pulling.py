@@ -85,7 +85,9 @@ def _tags(reference: Reference, config: DockerConfig) -> list[Reference]:
         return [reference.with_tag(tag) for tag in client.tags(reference)]
 
 
-def _pull(shared: context.Context, reference: Reference, platform: Platform | None, config: DockerConfig, say: Say) -> None:
+def _pull(
+    shared: context.Context, reference: Reference, platform: Platform | None, config: DockerConfig, say: Say
+) -> None:
     store = Images(shared.where, config=config)
     before = store.meant(reference)
     telling = Pulling(reference, say)
@@ -143,7 +145,7 @@ class Pulling:
         for layer in image.manifest.layers:
             if layer.digest.short in self._last:
                 self._status(layer.digest.short, "Pull complete")
-        self.say({"status": f"Digest: {image.descriptor.digest if not self.reference.digest else self.reference.digest}"})
+        self.say({"status": f"Digest: {self.reference.digest or image.descriptor.digest}"})
         how = "Image is up to date for" if same else "Downloaded newer image for"
         self.say({"status": f"Status: {how} {self.reference.familiar}"})
 

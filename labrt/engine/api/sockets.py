@@ -88,7 +88,7 @@ def _remove_dead(path: str) -> None:
             except OSError:
                 os.unlink(path)
                 return
-        raise Conflict(f"a daemon listens on {path} already", remedy="end that one first, or name another place with -H")
+        raise Conflict(f"a daemon listens on {path} already", remedy="end that one, or name another place with -H")
 
 
 def _unlink(path: str, identity: tuple[int, int]) -> None:

@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from labrt.engine.container import Container
 from labrt.engine.api.pipes import Pipe
+from labrt.engine.container import Container
 from labrt.errors import Conflict, ContainerNotFound, LabrtError
 from labrt.runtime import state as states
 from labrt.runtime import wire

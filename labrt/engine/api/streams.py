@@ -114,9 +114,9 @@ def _head(request: web.Request, tty: bool) -> bytes:
     """Return the answer's head. Since API 1.42 the type says whether streams are numbered."""
     kind = MULTIPLEXED if not tty and request["version"] >= (1, 42) else RAW
     if request.headers.get("Upgrade"):
-        lines = ("HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", "Upgrade: tcp")
+        lines = ["HTTP/1.1 101 UPGRADED", f"Content-Type: {kind}", "Connection: Upgrade", "Upgrade: tcp"]
     else:
-        lines = ("HTTP/1.1 200 OK", f"Content-Type: {kind}")
+        lines = ["HTTP/1.1 200 OK", f"Content-Type: {kind}"]
     more = (f"{name}: {value}" for name, value in request["headers"].items())
     return "\r\n".join([*lines, *more, "", ""]).encode()
 

@@ -126,7 +126,8 @@ def _host(host: Body) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, field in _SIMPLE.items():
         value = host.get(name)
-        if name == "Binds" or not value or (field in ("ipc", "pid", "uts", "userns", "cgroupns") and value in _DEFAULT_WORDS):
+        usual = field in ("ipc", "pid", "uts", "userns", "cgroupns") and value in _DEFAULT_WORDS
+        if name == "Binds" or not value or usual:
             continue
         given[field] = [value] if field in ("cap_add", "cap_drop") and isinstance(value, str) else value
     for name, field in _DISKS.items():
@@ -180,9 +181,11 @@ def _mounts(mounts: list[Body]) -> dict[str, Any]:
 
 def _mount(one: Body) -> str:
     """Write an entry of Mounts as `--mount` has it, one line of CSV."""
-    _refuse_unknown(one, {"Type", "Source", "Target", "ReadOnly", "Consistency", "BindOptions", "VolumeOptions", "TmpfsOptions"})
+    options = {"BindOptions", "VolumeOptions", "TmpfsOptions"}
+    _refuse_unknown(one, {"Type", "Source", "Target", "ReadOnly", "Consistency", *options})
     bind, volume, tmpfs = (_object(one, f"{kind}Options") for kind in ("Bind", "Volume", "Tmpfs"))
-    _refuse_unknown(bind, {"Propagation", "NonRecursive", "CreateMountpoint", "ReadOnlyNonRecursive", "ReadOnlyForceRecursive"})
+    read_only = {"ReadOnlyNonRecursive", "ReadOnlyForceRecursive"}
+    _refuse_unknown(bind, {"Propagation", "NonRecursive", "CreateMountpoint", *read_only})
     _refuse_unknown(volume, {"NoCopy", "Labels", "DriverConfig"})
     _refuse_unknown(tmpfs, {"SizeBytes", "Mode"})
     kind, source = one.get("Type") or "", one.get("Source") or ""
@@ -215,7 +218,8 @@ def _refused(name: str, *fine: Any) -> Callable[[Any], dict[str, Any]]:
 
     def check(value: Any) -> dict[str, Any]:
         if value and value not in fine:
-            raise NotSupported(f"HostConfig.{name} {json.dumps(value)[:80]}: labrt cannot do that", remedy="leave it out")
+            shown = json.dumps(value)[:80]
+            raise NotSupported(f"HostConfig.{name} {shown}: labrt cannot do that", remedy="leave it out")
         return {}
 
     return check
@@ -280,7 +284,8 @@ def _endpoint(endpoint: Body) -> dict[str, Any]:
     given: dict[str, Any] = {}
     addresses = _object(endpoint, "IPAMConfig")
     for value, field in ((addresses.get("IPv4Address"), "ip"), (addresses.get("IPv6Address"), "ip6"),
-                         (endpoint.get("Aliases"), "network_alias"), (endpoint.get("MacAddress"), "mac_address")):  # fmt: skip
+                         (endpoint.get("Aliases"), "network_alias"),
+                         (endpoint.get("MacAddress"), "mac_address")):  # fmt: skip
         if value:
             given[field] = value
     return given
