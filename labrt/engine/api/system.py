@@ -32,7 +32,8 @@ async def version(request: web.Request) -> web.Response:
     newest, oldest = (".".join(map(str, end)) for end in (router.NEWEST, router.OLDEST))
     kernel, python = os.uname().release, f"python{platform.python_version()}"
     details = {"ApiVersion": newest, "MinAPIVersion": oldest, "Os": "linux", "Arch": _machine(),
-               "KernelVersion": kernel, "GitCommit": "", "GoVersion": python, "Experimental": "false", "BuildTime": ""}  # fmt: skip
+               "KernelVersion": kernel, "GitCommit": "", "GoVersion": python, "Experimental": "false",
+               "BuildTime": ""}  # fmt: skip
     return web.json_response({
         "Platform": {"Name": "labrt"},
         "Components": [{"Name": "Engine", "Version": labrt.__version__, "Details": details}],
