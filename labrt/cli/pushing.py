@@ -6,11 +6,20 @@ with Pushing(sys.stdout) as heard:
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TextIO
+
 from labrt.cli.transfer import Transfer
+
+if TYPE_CHECKING:
+    from labrt.engine.packing import Packed
 
 
 class Pushing(Transfer):
     """A listener for the events of a push."""
+
+    def __init__(self, out: TextIO, *, quiet: bool = False) -> None:
+        super().__init__(out, quiet=quiet)
+        self._packed: list[Packed] = []
 
     def __call__(self, event: object) -> None:
         """Hear one event."""
@@ -18,10 +27,12 @@ class Pushing(Transfer):
         from labrt.registry import events
 
         if isinstance(event, Packed):
-            self._layer(event.layer, f"Compressed, {event.size} bytes")
+            self._packed.append(event)  # said below the first line, which comes when the registry is asked
         elif isinstance(event, events.Pushing):
             self._print(f"The push refers to repository [{event.reference.name}]")
             self._draw_bars()
+            for packed in self._packed:
+                self._layer(packed.layer, f"Compressed, {packed.size} bytes")
         elif isinstance(event, events.AlreadyThere):
             self._layer(event.descriptor, "Layer already exists")
         elif isinstance(event, events.Mounted):
