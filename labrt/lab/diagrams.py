@@ -19,6 +19,7 @@ from labrt.linux.userns import IdMap
 
 ROW = 30
 STEP = 22
+LETTER = 6.7  # pixels, on average, at 13 px
 
 
 class Node(NamedTuple):
@@ -92,9 +93,9 @@ def _box(left: float, top: float, row: int, depth: int, node: Node, above: int |
     colour = COLOURS.get({"zombie": "fail", "new": "ok", "gone": "fail", "you": "brand"}.get(node.mark, ""), FAINT)
     words = "  ".join(filter(None, (node.label, node.detail, node.mark)))
     space = room - depth * STEP
-    fit = max(int((space - 16) / 7.2), 4)
+    fit = max(int((space - 16) / LETTER), 4)
     words = words if len(words) <= fit else f"{words[: fit - 1]}…"
-    wide = min(space, 16 + 7.2 * len(words))
+    wide = min(space, 16 + LETTER * len(words))
     dash = ";stroke-dasharray:5 3" if node.mark in ("zombie", "gone") else ""
     frame = f"fill:none;stroke:{colour};stroke-width:{2 if node.mark else 1.2}{dash}"
     parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="24" rx="4" style="{frame}"/>')

@@ -29,7 +29,7 @@ def processes(pid: procfs.Pid = "self") -> Node:
                 below.append(processes(child))
             except NotFound:
                 continue  # ended meanwhile
-    return Node(stat.comm, f"pid {stat.pid}", below, "zombie" if stat.state == "Z" else "")
+    return Node(stat.comm, str(stat.pid), below, "zombie" if stat.state == "Z" else "")
 
 
 def mounts(found: Sequence[procfs.MountInfo] | None = None, *, only: Sequence[str] = ()) -> list[Node]:

@@ -65,8 +65,8 @@ guess.saw(process.run_in_child(two))
 # %% [markdown]
 # ## execve: another program, the same process
 #
-# A fork makes a process out of nothing new. `execve` makes a new program out of a process. The number stays, and the
-# parent, and the open files; code and variables are gone. That is why it has nothing to return.
+# `fork` makes another process, of the same program. `execve` makes another program, of the same process: the number
+# stays, and the parent, and the open files. Code and variables are gone, so there is nobody left for it to return to.
 
 # %%
 def story():

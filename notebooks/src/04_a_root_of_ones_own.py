@@ -67,7 +67,7 @@ print("pivot_root:", *process.run_in_child(locked_in, namespaces="mnt"))
 # %% [markdown]
 # ## It is choosy
 #
-# Six lines in its manual page say what it wants. It is quicker to hear the kernel itself. Each attempt is made by a
+# Its manual page has a list of what it wants. It is quicker to hear the kernel itself. Each attempt is made by a
 # child in a mount namespace of its own.
 #
 # **Predict:** will it take the box as it is, a plain directory? `True` or `False`:
@@ -131,7 +131,7 @@ guess.saw(answers["a plain directory"] == "done")
 # %% [markdown]
 # | it says | because |
 # |---|---|
-# | EBUSY | new and old root are one and the same mount: nothing to swap |
+# | EBUSY | the new root, or the old one's new place, lies on the mount that is `/` now: nothing to swap |
 # | EINVAL | the new root is no mount point, |
 # | | or the old one's new place is not below it, |
 # | | or a mount is *shared*, and the swap would show in other namespaces |
@@ -215,7 +215,7 @@ for step in [*plan[:6], f"… {len(plan) - 9} more …", *plan[-3:]]:
 # %%
 def live_well():
     rootfs.execute(plan)
-    os.execve("/bin/sh", ["sh", "-c", "ls /dev; ps; wc -l < /proc/mounts"], {"PATH": "/bin"})
+    os.execve("/bin/sh", ["sh", "-c", "echo /dev/*; ps; wc -l < /proc/mounts"], {"PATH": "/bin"})
 
 
 print(process.spawn(live_well, namespaces="mnt,pid,ipc").wait())

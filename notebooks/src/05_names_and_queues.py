@@ -56,7 +56,7 @@ lab.trees.namespaces({"this Python": "self", "the child": sleeper.pid, "a contai
 # ≠ means: another one than ours. The container has nearly all of its own; what it shares with the host by default is
 # `user` and `time`.
 #
-# These files are also doors. Who opens one can enter by `setns(2)`, and that is all that `docker exec` does.
+# These files are also doors. Who opens one can enter by `setns(2)`; that is how `docker exec` gets in.
 
 # %%
 def visit():
@@ -95,7 +95,8 @@ process.run_in_child(play, namespaces="ipc")
 # The second `ipcs` ran in yet another IPC namespace, and found nothing. The queue was there all the time. When the last
 # process of a namespace ends, the kernel throws away what is in it; nobody has to clean up.
 #
-# PostgreSQL has its shared memory there, for one. Two databases in two containers never meet.
+# PostgreSQL, for one, still guards its data directory by a segment of such memory. In two containers, two databases
+# never see each other's.
 
 # %% [markdown]
 # POSIX queues are of the same namespace, though they do show themselves as files: in a file system of type `mqueue`,

@@ -98,7 +98,8 @@ before = [lab.trees.processes(container.state.monitor)]
 os.kill(first, signal.SIGKILL)
 container.wait()
 left = [pid for pid in outside if os.path.exists(f"/proc/{pid}")]
-lab.diagrams.panels({"before": before, "after kill -9 from outside": []}, title=f"{len(left)} of 3 are left")
+after = [lab.diagrams.Node(f"{len(left)} of 3 are left")]
+lab.diagrams.panels({"before": before, "after kill -9 from outside": after}, title="When process 1 dies")
 
 # %%
 container.remove(force=True)

@@ -190,7 +190,7 @@ with process.spawn(lambda: time.sleep(60), namespaces="user", maps=(lines, MAPS[
 lab.diagrams.number_line(uids)
 
 # %% [markdown]
-# `podman run --userns=keep-id` makes just this map. The other way to show a home is to leave the container's ids as
+# `podman run --userns=keep-id` makes such a map. The other way to show a home is to leave the container's ids as
 # they are, and to translate on the *mount*: an idmapped mount, `mount_setattr(2)` with `MOUNT_ATTR_IDMAP`.
 
 # %%
