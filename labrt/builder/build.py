@@ -176,20 +176,32 @@ class Build:
 
     def _run_all(self, builders: list[StageBuilder]) -> None:
         """Each in a thread; one that needs another waits for it. Ctrl-C ends what runs, and waits for all."""
-        threads = [threading.Thread(target=self._work, args=(builder,)) for builder in builders]
+        ends = [threading.Event() for _ in builders]
+        threads = [threading.Thread(target=self._work, args=pair) for pair in zip(builders, ends, strict=True)]
+
+        def wait() -> None:
+            # Not by join: once Ctrl-C has interrupted it, it takes a thread for ended that is not.
+            for thread, end in zip(threads, ends, strict=True):
+                if thread.ident is not None:
+                    end.wait()
+
         try:
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                thread.join()
+            wait()
         except BaseException as error:
             self.fail(error)
-            for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+            wait()
             raise
 
-    def _work(self, builder: StageBuilder) -> None:
+    def _work(self, builder: StageBuilder, end: threading.Event | None = None) -> None:
+        try:
+            self._build(builder)
+        finally:
+            if end:
+                end.set()
+
+    def _build(self, builder: StageBuilder) -> None:
         try:
             found = builder.run()
         except Cancelled:
