@@ -275,6 +275,7 @@ def open_in_root(root: str, path: str, *, create: str | None = None, links: bool
 
 
 _BELOW = int(RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS)
+_PROC_SUPER_MAGIC = 0x9FA0  # linux/magic.h
 
 
 def _open_below(top: int, path: str, create: str | None, links: int, resolve: int) -> int:
@@ -286,6 +287,9 @@ def _open_below(top: int, path: str, create: str | None, links: int, resolve: in
             raise
     above = _open_below(top, parent or "/", "directory", links, resolve)
     try:
+        if syscalls.fstatfs_type(above) == _PROC_SUPER_MAGIC:
+            # Nobody makes anything there. And by now it may have a link that was not there: /proc/self/fd/N, our own.
+            return _openat2(top, path, resolve)
         if create == "directory":
             os.mkdir(name, 0o755, dir_fd=above)
         else:
