@@ -114,7 +114,7 @@ container.remove(force=True)
 script = "(sleep 0.1 &); (sleep 0.1 &); exec sleep 600"
 container = labrt.run("busybox", "sh", "-c", script, detach=True)
 pid = container.state.pid
-while [procfs.stat(child).state for child in procfs.children(pid)] != ["Z", "Z"]:
+while [child.mark for child in lab.trees.processes(pid).children] != ["zombie", "zombie"]:
     time.sleep(0.01)
 lab.diagrams.tree([lab.trees.processes(pid)], title="A container whose process 1 waits for nobody")
 
