@@ -25,7 +25,7 @@ async def no_swarm_mode(request: web.Request) -> web.Response:
 
 async def no_plugins(request: web.Request) -> web.Response:
     """There are none."""
-    return web.json_response([])
+    return errors.as_json([])
 
 
 async def no_plugin(request: web.Request) -> web.Response:
@@ -48,16 +48,6 @@ async def no_session(request: web.Request) -> web.Response:
     return errors.reply(501, "labrt has no BuildKit sessions: build with DOCKER_BUILDKIT=0")
 
 
-async def pruned_builds(request: web.Request) -> web.Response:
-    """POST /build/prune, as long as nothing is kept of builds."""
-    return web.json_response({"CachesDeleted": None, "SpaceReclaimed": 0})
-
-
-async def no_build(request: web.Request) -> web.Response:
-    """POST /build, until there is a builder."""
-    return errors.reply(501, "labrt cannot build images yet")
-
-
 _MANAGED = ("nodes", "services", "tasks", "secrets", "configs")
 ROUTES: list[router.Route] = [
     ("GET", "/swarm", no_swarm),
@@ -75,6 +65,4 @@ ROUTES: list[router.Route] = [
     ("*", "/containers/{id}/checkpoints{rest:.*}", no_checkpoints),
     ("POST", "/session", no_session),
     ("POST", "/grpc", no_session),
-    ("POST", "/build/prune", pruned_builds),
-    ("POST", "/build", no_build),
 ]

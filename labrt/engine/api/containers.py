@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labrt.engine.api import context, inspecting, router, streams
+from labrt.engine.api import context, errors, inspecting, router, streams
 from labrt.engine.container import Container
 from labrt.errors import Conflict, ContainerNotFound, InvalidInput
 from labrt.runtime import state as states
@@ -23,7 +23,7 @@ async def inspect(request: web.Request) -> web.Response:
     shared, container = context.of(request), await context.of(request).find(request)
     execs = shared.execs.of(container.id)
     size = router.flag(request, "size")
-    return web.json_response(await shared.call(inspecting.container, container, execs=execs, size=size))
+    return errors.as_json(await shared.call(inspecting.container, container, execs=execs, size=size))
 
 
 async def start(request: web.Request) -> web.Response:
@@ -160,7 +160,7 @@ async def update(request: web.Request) -> web.Response:
         most = policy.get("MaximumRetryCount") or 0
         changes["restart"] = policy["Name"] + (f":{most}" if most else "")
     await shared.call(container.update, **changes)
-    return web.json_response({"Warnings": None})
+    return errors.as_json({"Warnings": None})
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -186,7 +186,7 @@ async def top(request: web.Request) -> web.Response:
     shared, container = context.of(request), await context.of(request).find(request)
     _need_running(container)
     words = request.query.get("ps_args", "-ef")
-    return web.json_response(await shared.call(processes.table, container, words))
+    return errors.as_json(await shared.call(processes.table, container, words))
 
 
 async def changes(request: web.Request) -> web.Response:
@@ -196,13 +196,13 @@ async def changes(request: web.Request) -> web.Response:
     shared, container = context.of(request), await context.of(request).find(request)
     kinds = {"C": 0, "A": 1, "D": 2}
     found = await shared.apart(commit.changes, container)
-    return web.json_response([{"Path": f"/{one.path}", "Kind": kinds[one.kind]} for one in found])
+    return errors.as_json([{"Path": f"/{one.path}", "Kind": kinds[one.kind]} for one in found])
 
 
 async def prune(request: web.Request) -> web.Response:
     """POST /containers/prune: those that do not run."""
     wanted = router.filters(request, ("until", "label", "label!"))
-    return web.json_response(await context.of(request).call(_prune, context.of(request), wanted))
+    return errors.as_json(await context.of(request).call(_prune, context.of(request), wanted))
 
 
 def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from labrt.errors import ContainerNotFound, InvalidInput
 P = ParamSpec("P")
 T = TypeVar("T")
 THREADS = 256  # that wait for engine calls, such as a stop of ten seconds, at the same time; more stand in line
-WORKERS = 2
+WORKERS = 4
 
 
 class Context:

@@ -33,7 +33,7 @@ async def create(request: web.Request) -> web.Response:
         raise
     except ImageNotFound:
         raise errors.no_image(str(body["Image"])) from None
-    return web.json_response({"Id": id, "Warnings": []}, status=201)
+    return errors.as_json({"Id": id, "Warnings": []}, 201)
 
 
 def _create(where: paths.Paths, given: dict[str, Any], body: dict[str, Any]) -> str:

@@ -69,7 +69,13 @@ def answer(error: Exception) -> web.Response:
 
 def reply(number: int, text: str) -> web.Response:
     """Make a response that says one thing."""
-    return web.Response(status=number, text=json.dumps({"message": text}) + "\n", content_type="application/json")
+    return as_json({"message": text}, number)
+
+
+def as_json(value: Any, number: int = 200) -> web.Response:
+    """Make a response of a value. Of plain application/json: `docker` does not know a type with a charset behind it."""
+    body = json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    return web.Response(status=number, body=body, headers={"Content-Type": "application/json"})
 
 
 def in_stream(error: Exception) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labrt.engine.api import attach, context, router, streams
+from labrt.engine.api import attach, context, errors, router, streams
 from labrt.engine.api.pipes import Pipe
 from labrt.engine.container import Container
 from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, LabrtError, NotFound
@@ -109,7 +109,7 @@ async def create(request: web.Request) -> web.Response:
     one = Exec(container, wanted)
     shared.execs.add(one)
     container.note(f"exec_create: {' '.join(words)}", execID=one.id)
-    return web.json_response({"Id": one.id}, status=201)
+    return errors.as_json({"Id": one.id}, 201)
 
 
 async def start(request: web.Request) -> web.StreamResponse:
@@ -284,7 +284,7 @@ async def resize(request: web.Request) -> web.Response:
 
 async def inspect(request: web.Request) -> web.Response:
     """GET /exec/{id}/json."""
-    return web.json_response(context.of(request).execs.get(request.match_info["id"]).to_json())
+    return errors.as_json(context.of(request).execs.get(request.match_info["id"]).to_json())
 
 
 ROUTES: list[router.Route] = [

@@ -68,7 +68,7 @@ def _digests(group: list[Image]) -> list[str]:
 async def listed(request: web.Request) -> web.Response:
     """GET /images/json."""
     wanted = router.filters(request, FILTERS)
-    return web.json_response(await context.of(request).call(rows, context.of(request), wanted))
+    return errors.as_json(await context.of(request).call(rows, context.of(request), wanted))
 
 
 def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _created(image: Image) -> float:
 async def inspect(request: web.Request) -> web.Response:
     """GET /images/{name}/json."""
     shared = context.of(request)
-    return web.json_response(await shared.call(_inspect, shared, request.match_info["name"]))
+    return errors.as_json(await shared.call(_inspect, shared, request.match_info["name"]))
 
 
 def _inspect(shared: context.Context, name: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _inspect(shared: context.Context, name: str) -> dict[str, Any]:
 async def history(request: web.Request) -> web.Response:
     """GET /images/{name}/history."""
     shared = context.of(request)
-    return web.json_response(await shared.call(_history, shared, request.match_info["name"]))
+    return errors.as_json(await shared.call(_history, shared, request.match_info["name"]))
 
 
 def _history(shared: context.Context, name: str) -> list[dict[str, Any]]:
@@ -191,7 +191,7 @@ def _note(shared: context.Context, action: str, id: str, name: str) -> None:
 async def remove(request: web.Request) -> web.Response:
     """DELETE /images/{name}."""
     shared, name = context.of(request), request.match_info["name"]
-    return web.json_response(await shared.call(_remove, shared, name, router.flag(request, "force")))
+    return errors.as_json(await shared.call(_remove, shared, name, router.flag(request, "force")))
 
 
 def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, str]]:
@@ -224,7 +224,7 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
 async def prune(request: web.Request) -> web.Response:
     """POST /images/prune: without dangling=false only what has no name."""
     wanted = router.filters(request, ("dangling", "until", "label", "label!"))
-    return web.json_response(await context.of(request).call(_prune, context.of(request), wanted))
+    return errors.as_json(await context.of(request).call(_prune, context.of(request), wanted))
 
 
 def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, Any]:
@@ -259,7 +259,7 @@ async def commit(request: web.Request) -> web.Response:
     }  # fmt: skip
     id = await shared.apart(_commit, container, how)
     container.note("commit", imageID=id)
-    return web.json_response({"Id": id}, status=201)
+    return errors.as_json({"Id": id}, 201)
 
 
 def _from_body(body: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labrt.engine.api import context, inspecting, networks, router
+from labrt.engine.api import context, errors, inspecting, networks, router
 from labrt.engine.container import Container
 from labrt.engine.images import Images
 from labrt.errors import ContainerNotFound, InvalidInput, LabrtError
@@ -30,7 +30,7 @@ async def listed(request: web.Request) -> web.Response:
     limit = router.number(request, "limit") or 0
     every = router.flag(request, "all") or limit > 0 or bool({"status", "exited", "since", "before"} & wanted.keys())
     size = router.flag(request, "size")
-    return web.json_response(await context.of(request).call(_list, context.of(request), wanted, every, limit, size))
+    return errors.as_json(await context.of(request).call(_list, context.of(request), wanted, every, limit, size))
 
 
 def _list(

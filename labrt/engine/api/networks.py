@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from labrt.engine import network_views
-from labrt.engine.api import context, router
+from labrt.engine.api import context, errors, router
 from labrt.engine.container import Container
 from labrt.engine.networks import Networks
 from labrt.errors import Conflict, InvalidInput, LabrtError, NotFound, NotSupported
@@ -62,7 +62,7 @@ async def listed(request: web.Request) -> web.Response:
     shared = context.of(request)
     wanted = router.filters(request, ("dangling", "driver", "id", "label", "name", "scope", "type"))
     rows = [row for row in await shared.call(_every, shared) if _fits(row, wanted)]
-    return web.json_response(rows)
+    return errors.as_json(rows)
 
 
 def _every(shared: context.Context) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def _find(shared: context.Context, text: str) -> dict[str, Any]:
 async def inspect(request: web.Request) -> web.Response:
     """GET /networks/{id}."""
     shared = context.of(request)
-    return web.json_response(await shared.call(_find, shared, request.match_info["id"]))
+    return errors.as_json(await shared.call(_find, shared, request.match_info["id"]))
 
 
 _KNOWN = {"Name", "Driver", "Internal", "IPAM", "EnableIPv6", "EnableIPv4", "Options", "Labels", "CheckDuplicate",
@@ -131,7 +131,7 @@ async def create(request: web.Request) -> web.Response:
             options=given.get("Options") or {}, labels=given.get("Labels") or {},
         ).id  # fmt: skip
 
-    return web.json_response({"Id": await shared.call(make), "Warning": ""}, status=201)
+    return errors.as_json({"Id": await shared.call(make), "Warning": ""}, 201)
 
 
 def _of(ranges: list[dict[str, Any]], key: str) -> list[str]:
@@ -143,8 +143,8 @@ async def remove(request: web.Request) -> web.Response:
     shared = context.of(request)
     row = await shared.call(_find, shared, request.match_info["id"])
     if row["Name"] in PREDEFINED:
-        return web.json_response(
-            {"message": f"{row['Name']} is a pre-defined network and cannot be removed"}, status=403
+        return errors.as_json(
+            {"message": f"{row['Name']} is a pre-defined network and cannot be removed"}, 403
         )
     try:
         await shared.call(Networks(shared.where).remove, row["Name"])
@@ -199,7 +199,7 @@ async def prune(request: web.Request) -> web.Response:
             gone.append(one.name)
         return gone
 
-    return web.json_response({"NetworksDeleted": await shared.call(take) or None})
+    return errors.as_json({"NetworksDeleted": await shared.call(take) or None})
 
 
 ROUTES: list[router.Route] = [

@@ -114,6 +114,9 @@ class Pulling:
 
     def hear(self, event: object) -> None:
         """Say one event, if a client wants to know."""
+        pointer = getattr(event, "descriptor", None)
+        if pointer is not None and "config" in pointer.media_type:  # docker shows layers only
+            return
         if isinstance(event, events.Resolved | events.LayerProgress | events.LayerDone | events.Exists):
             self._begin()
         if isinstance(event, events.LayerProgress):
@@ -225,7 +228,7 @@ async def auth(request: web.Request) -> web.Response:
         await context.of(request).call(ask)
     except Unauthorized as error:
         raise Unauthorized(f"login attempt to https://{host}/v2/ failed: unauthorized: {error.message}") from None
-    return web.json_response({"Status": "Login Succeeded", "IdentityToken": ""})
+    return errors.as_json({"Status": "Login Succeeded", "IdentityToken": ""})
 
 
 async def distribution(request: web.Request) -> web.Response:
@@ -243,7 +246,7 @@ async def distribution(request: web.Request) -> web.Response:
         return {"Descriptor": about, "Platforms": [{"architecture": platform.architecture, "os": platform.os}]}
 
     try:
-        return web.json_response(await context.of(request).call(ask))
+        return errors.as_json(await context.of(request).call(ask))
     except ImageNotFound as error:
         raise errors.no_image(str(reference)) from error
 

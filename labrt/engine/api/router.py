@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import labrt
-from labrt.engine.api import context, errors
+from labrt.engine.api import context, errors, streams
 from labrt.errors import InvalidInput
 
 OLDEST, NEWEST = (1, 24), (1, 50)
@@ -25,7 +25,7 @@ Route = tuple[str, str, Handler]
 Query = dict[str, str]
 RESOURCES = (
     "system", "events", "listing", "containers", "creation", "attach", "execs", "archive", "stats", "images",
-    "pulling", "archives", "volumes", "networks", "absent",
+    "pulling", "archives", "volumes", "networks", "build", "absent",
 )  # fmt: skip
 
 
@@ -82,7 +82,9 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         words = {404: "page not found", 413: "request body too large"}
         return errors.reply(error.status, words.get(error.status, error.reason.lower()))
     except ConnectionError:  # nobody is there any more to be answered
-        raise
+        if request.transport is not None:
+            request.transport.abort()
+        return streams.Taken(status=499)
     except Exception as error:
         return errors.answer(error)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labrt.engine.api import context, router, streams
+from labrt.engine.api import context, errors, router, streams
 from labrt.engine.container import Container
 from labrt.engine.stats import Sample
 from labrt.errors import Conflict, ContainerNotFound, NotSupported
@@ -27,7 +27,7 @@ async def stats(request: web.Request) -> web.StreamResponse:
             before = await shared.call(look, container, {})
             if before.get("pids_stats"):
                 await asyncio.sleep(1)
-        return web.json_response(await shared.call(look, container, before))
+        return errors.as_json(await shared.call(look, container, before))
     lines = streams.Lines(request)
     with contextlib.suppress(ContainerNotFound, ConnectionError):
         while True:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 import labrt
-from labrt.engine.api import context, images, listing, router, volumes
+from labrt.engine.api import context, errors, images, listing, router, volumes
 from labrt.engine.images import Images
 from labrt.engine.inspect import rfc3339
 
@@ -34,7 +34,7 @@ async def version(request: web.Request) -> web.Response:
     details = {"ApiVersion": newest, "MinAPIVersion": oldest, "Os": "linux", "Arch": _machine(),
                "KernelVersion": kernel, "GitCommit": "", "GoVersion": python, "Experimental": "false",
                "BuildTime": ""}  # fmt: skip
-    return web.json_response({
+    return errors.as_json({
         "Platform": {"Name": "labrt"},
         "Components": [{"Name": "Engine", "Version": labrt.__version__, "Details": details}],
         "Version": labrt.__version__, "ApiVersion": newest, "MinAPIVersion": oldest, "GitCommit": "",
@@ -44,7 +44,7 @@ async def version(request: web.Request) -> web.Response:
 
 async def info(request: web.Request) -> web.Response:
     """GET /info."""
-    return web.json_response(await context.of(request).call(_info, context.of(request)))
+    return errors.as_json(await context.of(request).call(_info, context.of(request)))
 
 
 def _info(shared: context.Context) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _system() -> str:
 
 async def usage(request: web.Request) -> web.Response:
     """GET /system/df."""
-    return web.json_response(await context.of(request).call(_usage, context.of(request)))
+    return errors.as_json(await context.of(request).call(_usage, context.of(request)))
 
 
 def _usage(shared: context.Context) -> dict[str, Any]:

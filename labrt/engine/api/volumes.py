@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from labrt.engine.api import context, router
+from labrt.engine.api import context, errors, router
 from labrt.engine.volumes import Volume, Volumes
 from labrt.errors import Conflict, InvalidInput, NotFound, NotSupported
 from labrt.image import files
@@ -58,7 +58,7 @@ async def create(request: web.Request) -> web.Response:
         _note(shared, "create", volume.name)
         return shape(volume)
 
-    return web.json_response(await shared.call(make), status=201)
+    return errors.as_json(await shared.call(make), 201)
 
 
 def _note(shared: context.Context, action: str, name: str) -> None:
@@ -75,7 +75,7 @@ async def listed(request: web.Request) -> web.Response:
         volumes = Volumes(shared.where)
         return [shape(one) for one in volumes.list() if _fits(volumes, one, wanted)]
 
-    return web.json_response({"Volumes": await shared.call(look), "Warnings": None})
+    return errors.as_json({"Volumes": await shared.call(look), "Warnings": None})
 
 
 def _fits(volumes: Volumes, volume: Volume, wanted: dict[str, list[str]]) -> bool:
@@ -92,7 +92,7 @@ def _fits(volumes: Volumes, volume: Volume, wanted: dict[str, list[str]]) -> boo
 async def inspect(request: web.Request) -> web.Response:
     """GET /volumes/{name}."""
     shared = context.of(request)
-    return web.json_response(shape(await shared.call(_get, shared, request.match_info["name"])))
+    return errors.as_json(shape(await shared.call(_get, shared, request.match_info["name"])))
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -137,7 +137,7 @@ async def prune(request: web.Request) -> web.Response:
                     freed += size
         return {"VolumesDeleted": gone or None, "SpaceReclaimed": freed}
 
-    return web.json_response(await shared.call(take))
+    return errors.as_json(await shared.call(take))
 
 
 ROUTES: list[router.Route] = [

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from labrt import paths
 from labrt.errors import InvalidInput, NotSupported
 
 Body = Mapping[str, Any]
@@ -270,7 +271,9 @@ def _network(body: Body, host: Body) -> dict[str, Any]:
     mode = host.get("NetworkMode") or "default"
     if body.get("NetworkDisabled"):
         mode = "none"
-    given: dict[str, Any] = {} if mode == "default" else {"network": mode}
+    if mode == "default":  # docker's is the bridge; an ordinary user's is what labrt's is
+        mode = "bridge" if paths.owner() == 0 else ""
+    given: dict[str, Any] = {"network": mode} if mode else {}
     endpoints = _object(_object(body, "NetworkingConfig"), "EndpointsConfig")
     if len(endpoints) > 1:
         raise NotSupported("a container is created on one network", remedy="connect it to the others afterwards")
