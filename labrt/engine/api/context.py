@@ -102,10 +102,15 @@ class Context:
             raise ContainerNotFound(f"No such container: {text}") from None
 
     def close(self) -> None:
-        """End the threads and the workers; what they are at is not waited for."""
+        """End the workers; the threads end with the process. What they are at is not waited for."""
+        import multiprocessing
+
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._workers is not None:
-            self._workers.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            self._workers.shutdown(wait=True, cancel_futures=True)
+            self._workers = None
 
 
 CONTEXT = web.AppKey("context", Context)
