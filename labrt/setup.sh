@@ -155,7 +155,7 @@ install_environment() {
     # Python keeps what it has compiled beside the source, if it may write there: not as a student's user, so now.
     .venv/bin/python -m compileall -q labrt
     rm -rf labrt.egg-info  # setuptools' scratch paper; .venv knows labrt by its own dist-info
-    [ "$extras" = lab ] || install_registry
+    [ "$extras" = lab ] || { install_registry; install_docker; }
     printf '%s\n' "$made" "$from" "$extras" >.venv/labrt-setup.new
     sync .venv/labrt-setup.new
     mv .venv/labrt-setup.new .venv/labrt-setup
@@ -177,6 +177,24 @@ install_registry() {
 fetch_registry() {
     # Only root may write to .venv, so apt's own unprivileged user cannot do the download.
     (cd .venv/registry && apt_get -o APT::Sandbox::User=root download docker-registry)
+}
+
+install_docker() {
+    # The tests speak to `labrt daemon` with the real docker. Debian's package would start dockerd: so only the program.
+    ! command -v docker >/dev/null || return 0
+    say "unpacking docker's command line into .venv"
+    rm -rf .venv/docker
+    mkdir .venv/docker
+    fetch_docker || { apt_update && fetch_docker; } || die "apt-get could not download docker-cli or docker.io"
+    dpkg-deb -x .venv/docker/*.deb .venv/docker
+    rm .venv/docker/*.deb
+    ln -sf ../docker/usr/bin/docker .venv/bin/docker
+}
+
+fetch_docker() {
+    # Debian 13 has the client in a package of its own.
+    (cd .venv/docker && { apt_get -o APT::Sandbox::User=root download docker-cli 2>/dev/null ||
+        apt_get -o APT::Sandbox::User=root download docker.io; })
 }
 
 # Everything together --------------------------------------------------------------------------------------------------

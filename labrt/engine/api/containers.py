@@ -104,7 +104,7 @@ async def wait(request: web.Request) -> web.StreamResponse:
     response = await streams.begin(request)
     answer: dict[str, Any] = {"StatusCode": 0}
     try:
-        answer["StatusCode"] = await shared.starts.exit_code(container, condition)
+        answer["StatusCode"] = await streams.unless_gone(request, shared.starts.exit_code(container, condition))
     except ContainerNotFound:
         if condition != "removed":
             answer = {"StatusCode": 0, "Error": {"Message": "the container was removed"}}

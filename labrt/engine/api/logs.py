@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from aiohttp import web
 
@@ -31,7 +31,8 @@ async def answer(request: web.Request, container: Container) -> web.StreamRespon
     stamps, details = router.flag(request, "timestamps"), router.flag(request, "details")
     kind = streams.MULTIPLEXED if not tty and request["version"] >= (1, 42) else streams.RAW
     lines = entries(container, tail=_tail(request), follow=follow, since=_moment(request, "since"),
-                    until=_moment(request, "until"), shared=context.of(request))  # fmt: skip
+                    until=_moment(request, "until"), shared=context.of(request),
+                    gone=lambda: streams.is_gone(request))  # fmt: skip
     response = await streams.begin(request, kind)
     async with contextlib.aclosing(lines):
         async for batch in lines:
@@ -65,7 +66,7 @@ def _moment(request: web.Request, name: str) -> float | None:
 
 async def entries(
     container: Container, *, tail: int | None, follow: bool, since: float | None, until: float | None,
-    shared: context.Context,
+    shared: context.Context, gone: Callable[[], bool],
 ) -> AsyncGenerator[list[Entry], None]:  # fmt: skip
     """Yield entries as engine/logs.py does, without ever waiting for a container that is silent."""
     if not follow:
@@ -87,7 +88,7 @@ async def entries(
             if stamped:
                 yield stamped
             if not batch:
-                if ended or (until is not None and time.time() > until):
+                if ended or gone() or (until is not None and time.time() > until):
                     return
                 await asyncio.sleep(pause)
 

@@ -14,8 +14,8 @@ import contextlib
 import json
 import os
 import select
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -23,6 +23,7 @@ from labrt.engine.api import context, errors
 from labrt.errors import LabrtError
 
 RAW, MULTIPLEXED = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
+T = TypeVar("T")
 _LOOK = 1  # seconds between two looks whether a silent client is still there
 
 
@@ -131,6 +132,24 @@ async def begin(request: web.Request, kind: str = "application/json", status: in
     if writer is not None and hasattr(writer, "send_headers"):
         writer.send_headers()
     return response
+
+
+def is_gone(request: web.Request) -> bool:
+    """Whether the client has hung up."""
+    return request.transport is None or request.transport.is_closing()
+
+
+async def unless_gone(request: web.Request, work: Coroutine[Any, Any, T]) -> T:
+    """Await something for as long as the client is there. Raises ConnectionResetError when it is not any more."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=_LOOK)
+            if not task.done() and is_gone(request):
+                raise ConnectionResetError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 class Lines:

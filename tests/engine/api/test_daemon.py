@@ -1,0 +1,259 @@
+"""The daemon as a process: killed, asked by many at once, left by its clients, handed a socket, over TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.root
+
+
+class Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("labrt", timeout=60)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+def ask(path: Path, method: str, url: str, body: Any = None) -> tuple[int, Any]:
+    with contextlib.closing(Connection(path)) as connection:
+        raw = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
+        connection.request(method, url, raw, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+    is_json = answer.headers["Content-Type"] == "application/json" and text
+    return answer.status, json.loads(text) if is_json else text
+
+
+class Daemon:
+    def __init__(self, path: Path, *options: str) -> None:
+        self.path, self.options = path, options
+        self.begin()
+
+    def begin(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "labrt", "daemon", "-H", f"unix://{self.path}", *self.options],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for _ in range(400):
+            with contextlib.suppress(OSError):
+                if self.ask("GET", "/_ping")[0] == 200:
+                    return
+            assert self.process.poll() is None, self.process.communicate()[1]
+            time.sleep(0.05)
+        raise AssertionError("it does not answer")
+
+    def ask(self, method: str, url: str, body: Any = None) -> tuple[int, Any]:
+        return ask(self.path, method, url, body)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate(timeout=30)
+
+    def end(self) -> str:
+        self.process.send_signal(signal.SIGTERM)
+        said = self.process.communicate(timeout=30)[1]
+        assert self.process.returncode == 0, said
+        return said
+
+
+@pytest.fixture
+def daemon(house: Path, tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path / "d.sock")
+    try:
+        yield daemon
+    finally:
+        said = daemon.end()
+    assert "a mistake in labrt" not in said, said
+
+
+def container(daemon: Daemon, *command: str, **more: Any) -> str:
+    status, made = daemon.ask("POST", "/v1.50/containers/create", {"Image": "busybox", "Cmd": [*command], **more})
+    assert status == 201, made
+    return str(made["Id"])
+
+
+def test_kill_9_loses_nothing(daemon: Daemon) -> None:
+    id = container(daemon, "sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10; do echo $i; sleep 0.2; done; exit 5")
+    assert daemon.ask("POST", f"/containers/{id}/start")[0] == 204
+    daemon.kill()
+    daemon.begin()
+    assert daemon.ask("POST", f"/containers/{id}/wait")[1] == {"StatusCode": 5}
+    raw = daemon.ask("GET", f"/containers/{id}/logs?stdout=1")[1]
+    assert raw.split() and [piece[-1:] for piece in raw.split(b"\n")[:3]] == [b"1", b"2", b"3"]
+    assert raw.count(b"\n") == 10 + raw[:8].count(b"\n")
+    summary = daemon.ask("GET", "/containers/json?all=1")[1]
+    assert [one["State"] for one in summary] == ["exited"]
+    assert daemon.ask("DELETE", f"/containers/{id}")[0] == 204
+
+
+def test_many_at_once(daemon: Daemon) -> None:
+    answers: list[int] = []
+    places = ("/_ping", "/containers/json?all=1", "/images/json", "/info")
+
+    def one(number: int) -> None:
+        answers.append(daemon.ask("GET", places[number % len(places)])[0])
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [200] * 200
+
+
+def test_two_who_want_one_name(daemon: Daemon) -> None:
+    answers: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(
+            daemon.ask("POST", "/containers/create?name=only", {"Image": "busybox", "Cmd": ["true"]})[0]))
+        for _ in range(4)
+    ]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [201, 409, 409, 409]
+    assert daemon.ask("DELETE", "/containers/only")[0] == 204
+
+
+def test_clients_that_vanish_cost_nothing(daemon: Daemon) -> None:
+    id = container(daemon, "sleep", "1000")
+    assert daemon.ask("POST", f"/containers/{id}/start")[0] == 204
+    fds = f"/proc/{daemon.process.pid}/fd"
+    daemon.ask("GET", "/info")
+    before = len(os.listdir(fds))
+    heads = (
+        f"POST /containers/{id}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\n"
+        "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
+        f"GET /containers/{id}/logs?follow=1&stdout=1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"GET /containers/{id}/stats HTTP/1.1\r\nHost: x\r\n\r\n",
+        f"POST /containers/{id}/wait HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /events HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    for head in heads:
+        for _ in range(3):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(60)
+                sock.connect(str(daemon.path))
+                sock.sendall(head.encode())
+                assert sock.recv(12) in (b"HTTP/1.1 101", b"HTTP/1.1 200")
+    for _ in range(200):
+        if len(os.listdir(fds)) <= before:
+            break
+        time.sleep(0.1)
+    assert len(os.listdir(fds)) <= before
+    assert daemon.ask("DELETE", f"/containers/{id}?force=1")[0] == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "body", "status", "words"),
+    [
+        ("GET", "/v1.51/info", None, 400, "client version 1.51 is too new"),
+        ("GET", "/v1.23/info", None, 400, "client version 1.23 is too old"),
+        ("GET", "/nothing/like/it", None, 404, "page not found"),
+        ("GET", "/containers/nobody/json", None, 404, "No such container: nobody"),
+        ("POST", "/containers/create", {"Image": "nobody"}, 404, "No such image: nobody:latest"),
+        ("POST", "/containers/create", b"{", 400, "invalid JSON"),
+        ("POST", "/containers/create", b'{"HostConfig":' * 200 + b"{}" + b"}" * 200, 400, "invalid JSON"),
+        ("POST", "/containers/create", {"Image": "busybox", "Future": True}, 501, "Future"),
+        ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Links": ["a"]}}, 501, "Links"),
+        ("POST", "/containers/create", {"Image": "a", "HostConfig": {"StorageOpt": {"a": "b"}}}, 501, "StorageOpt"),
+        ("POST", "/containers/create", {"Image": "busybox", "Env": 3}, 400, "Env"),
+        ("GET", "/containers/json?filters=%7B%22no%22%3A%5B%22x%22%5D%7D", None, 400, "invalid filter 'no'"),
+        ("GET", "/swarm", None, 503, "not a swarm manager"),
+        ("DELETE", "/networks/host", None, 403, "pre-defined network"),
+        ("GET", "/volumes/nothing", None, 404, "no such volume"),
+        ("GET", "/images/nothing/json", None, 404, "No such image: nothing:latest"),
+    ],
+)
+def test_refusals(daemon: Daemon, method: str, url: str, body: Any, status: int, words: str) -> None:
+    found, answer = daemon.ask(method, url, body)
+    assert (found, words in answer["message"]) == (status, True), answer
+
+
+def test_its_end_is_no_container_s(house: Path, tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "d.sock", "--pidfile", str(tmp_path / "pid"), "--log-format", "json")
+    id = container(daemon, "sleep", "1000")
+    assert daemon.ask("POST", f"/containers/{id}/start")[0] == 204
+    assert (tmp_path / "pid").read_text() == str(daemon.process.pid)
+    daemon.process.send_signal(signal.SIGHUP)
+    said = daemon.end()
+    assert "reloading" in [json.loads(line)["msg"] for line in said.splitlines()]
+    assert not daemon.path.exists() and not (tmp_path / "pid").exists()
+    daemon.begin()
+    assert daemon.ask("GET", f"/containers/{id}/json")[1]["State"]["Running"]
+    assert daemon.ask("DELETE", f"/containers/{id}?force=1")[0] == 204
+    daemon.end()
+
+
+def test_tcp_only_with_tls(house: Path) -> None:
+    command = [sys.executable, "-m", "labrt", "daemon", "-H", "tcp://127.0.0.1:0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "TCP only with TLS on both sides" in done.stderr
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Callable[[str], Path]:
+    """Make a CA, a server and a client, with openssl(1)."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is absent")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], check=True, capture_output=True, cwd=tmp_path)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca")
+    (tmp_path / "more").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+                "-subj", f"/CN={name}")  # fmt: skip
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.pem", "-extfile", "more")  # fmt: skip
+    return lambda name: tmp_path / name
+
+
+@pytest.mark.oracle
+def test_tls_with_half_closed_input(house: Path, tmp_path: Path, certificates: Callable[[str], Path]) -> None:
+    if not shutil.which("docker"):
+        pytest.skip("docker is absent")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ours = ("--tlscacert", certificates("ca.pem"), "--tlscert", certificates("server.pem"), "--tlskey",
+            certificates("server.key"))  # fmt: skip
+    daemon = Daemon(tmp_path / "d.sock", "-H", f"tcp://127.0.0.1:{port}", "--tlsverify", *map(str, ours))
+    theirs = ("--tlscacert", certificates("ca.pem"), "--tlscert", certificates("client.pem"), "--tlskey",
+              certificates("client.key"))  # fmt: skip
+    command = ["docker", "-H", f"tcp://127.0.0.1:{port}", "--tlsverify", *map(str, theirs)]
+    try:
+        done = subprocess.run([*command, "run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo after"], input="half\n",
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, "half\nafter\n"), done.stderr
+        nobody = ssl.create_default_context(cafile=str(certificates("ca.pem")))
+        plain = socket.create_connection(("127.0.0.1", port), timeout=60)
+        with pytest.raises(OSError), nobody.wrap_socket(plain, server_hostname="127.0.0.1") as stranger:
+            stranger.sendall(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert stranger.recv(1) == b"", "it was served"
+            raise ConnectionResetError
+    finally:
+        assert "no TLS with a client" in daemon.end()
