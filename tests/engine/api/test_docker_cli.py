@@ -83,3 +83,66 @@ def test_images_and_volumes(docker: Docker) -> None:
     assert docker("run", "--rm", "-v", "data:/data", "busybox", "ls", "/data").stdout == "stays\n"
     docker("volume", "rm", "data")
     assert '"ApiVersion":"1.50"' in docker("version", "--format", "{{json .Server}}").stdout
+
+
+FILE = """
+version: "2.4"
+services:
+  db:
+    image: busybox
+    command: sh -c "echo db > /data/hello; exec httpd -f -p 6379 -h /data"
+    volumes: ["dbdata:/data"]
+    healthcheck: {test: ["CMD", "wget", "-qO-", "http://127.0.0.1:6379/hello"], interval: 1s, retries: 20}
+  web:
+    image: busybox
+    command: sh -c "wget -qO /tmp/index.html http://db:6379/hello && exec httpd -f -h /tmp"
+    depends_on: {db: {condition: service_healthy}}
+volumes: {dbdata: {}}
+"""
+
+
+def test_compose_up_scale_down(docker: Docker, tmp_path: Path) -> None:
+    if not shutil.which("docker-compose"):
+        pytest.skip("docker-compose is absent")
+    (tmp_path / "docker-compose.yml").write_text(FILE)
+
+    def compose(*arguments: str) -> str:
+        command = ["docker-compose", "-H", f"unix://{tmp_path}/docker.sock", "-p", "course", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    compose("up", "-d")
+    assert compose("exec", "-T", "web", "wget", "-qO-", "http://127.0.0.1/").strip() == "db"
+    compose("up", "-d", "--scale", "web=3")
+    assert len(compose("ps", "-q").split()) == 4
+    compose("down", "-v", "-t", "1")
+    assert docker("ps", "-aq").stdout == docker("volume", "ls", "-q").stdout == ""
+    assert "course_default" not in docker("network", "ls").stdout
+
+
+def test_build(docker: Docker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_BUILDKIT", "0")
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text('FROM busybox\nARG V=1\nRUN echo $V >/v\nCOPY f /f\nCMD ["cat", "/v", "/f"]\n')
+    (context / "f").write_text("file\n")
+    said = docker("build", "-t", "built:1", "--build-arg", "V=2", str(context)).stdout
+    assert "Step 3/5 : RUN echo $V >/v" in said and "Successfully tagged built:1" in said
+    assert docker("run", "--rm", "built:1").stdout == "2\nfile\n"
+    docker("build", "--target", "nowhere", str(context), code=1)
+
+
+def test_archives(docker: Docker, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("content\n")
+    docker("create", "--name", "box", "busybox", "true")
+    docker("cp", str(tmp_path / "in"), "box:/tmp/there")
+    docker("cp", "box:/tmp/there", str(tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == "content\n"
+    assert "A /tmp/there" in docker("diff", "box").stdout
+    docker("commit", "-c", 'CMD ["cat", "/tmp/there"]', "box", "kept:1")
+    docker("rm", "box")
+    docker("save", "-o", str(tmp_path / "kept.tar"), "kept:1")
+    docker("rmi", "kept:1")
+    assert "Loaded image: kept:1" in docker("load", "-i", str(tmp_path / "kept.tar")).stdout
+    assert docker("run", "--rm", "kept:1").stdout == "content\n"
