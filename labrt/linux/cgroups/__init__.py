@@ -82,7 +82,7 @@ def remove_recorded(what: str, *, hierarchy: Hierarchy | None = None) -> None:
 def prune(parent: str = PARENT, *, hierarchy: Hierarchy | None = None) -> None:
     """Remove the parent of all cgroups made here, in each tree where nothing is in it any more."""
     with contextlib.suppress(NotSupported):
-        child = _locate("child", hierarchy or detect(), parent, None)
+        child = _locate("child", hierarchy or detect(), parent, None, every_tree=True)  # labrt-oci is in all of them
         tree.prune(os.path.dirname(directory) for directory in child.paths.values())
 
 
