@@ -7,11 +7,24 @@ import json
 import os
 import signal
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from labrt.engine.images import Images
+
 pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def no_image_more(cli) -> Iterator[None]:
+    """The house is shared with other files' tests: what is built here goes, with or without a name."""
+    layout = Images(cli.where).layout
+    before = set(layout.references())
+    yield
+    if left := sorted(set(layout.references()) - before):
+        cli.ok("rmi", "-f", *left)
 
 
 @pytest.fixture
