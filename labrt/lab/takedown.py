@@ -241,7 +241,8 @@ def directory(entry: Entry, where: Paths) -> bool:
     if not own and not _is_temporary(path):
         places = f"labrt's places ({where.state}, {where.run})"
         raise InvalidInput(f"{path} lies outside of {places}", remedy=_forget(entry))
-    rooms = (where.images, where.layers, where.containers, where.cache, where.ledger, where.sockets)
+    rooms = (where.images, where.layers, where.containers, where.volumes, where.networks, where.leases, where.cache,
+             where.ledger, where.sockets)  # fmt: skip
     if path in map(os.path.realpath, rooms):
         raise InvalidInput(f"{path} is one of labrt's own rooms", remedy=_forget(entry))
     if not os.path.lexists(path):

@@ -25,7 +25,7 @@ def workspace(name: str) -> Iterator[str]:
     """Make a directory, and yield its path. Raises Conflict when there is one of this name already."""
     where = paths.default()
     path = os.path.join(where.state, name)
-    taken = (where.images, where.layers, where.containers, where.volumes, where.cache)
+    taken = (where.images, where.layers, where.containers, where.volumes, where.networks, where.cache, paths.progress())
     rooms = {os.path.basename(room) for room in taken}
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", name) or name in rooms:
         raise InvalidInput(f"{name!r} is no name for a workspace", remedy='a word, such as "by-hand"')

@@ -471,7 +471,8 @@ def test_a_directory_outside_is_refused(where: paths.Paths, tmp_path: Path, what
 
 
 def test_labrts_own_rooms_stay(where: paths.Paths) -> None:
-    rooms = [where.images, where.layers, where.containers, where.cache, where.sockets, where.ledger]
+    rooms = [where.images, where.layers, where.containers, where.cache, where.sockets, where.ledger,
+             where.volumes, where.networks, where.leases]  # fmt: skip
     for room in rooms:
         os.makedirs(room, exist_ok=True)
         ledger.record("directory", room)

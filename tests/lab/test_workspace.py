@@ -40,7 +40,8 @@ def test_one_that_is_there_is_not_taken(labrt_root):
         assert os.path.isdir(path) and len(lab.ledger()) == 1
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc", "images", "layers", "containers", "cache", "-x"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/etc", "images", "layers", "containers", "cache", "-x",
+                                  "volumes", "networks", "progress"])  # fmt: skip
 def test_names_that_would_lead_elsewhere_are_refused(labrt_root, name):
     with pytest.raises(InvalidInput, match="no name for a workspace"), lab.workspace(name):
         pytest.fail("it was given")
