@@ -1,8 +1,8 @@
 """Small images made on the spot, to look at and to change: the same files give the same digests.
 
-    samples.image(layout, "sample", [{"etc/motd": "hello"}, {"app": "1"}])      three blobs more than layers; tagged
+    samples.image(layout, "sample", [{"etc/motd": "hello"}, {"app": "1"}])      two blobs more than layers; tagged
 
-Each layer is a dict of path and text. Specification: OCI image-spec. Notebooks 12 and 13.
+Each layer is a dict of path and text. Specification: OCI image-spec. Notebooks 12 and 13; checks of 10 and 11.
 """
 
 from __future__ import annotations
@@ -21,14 +21,21 @@ from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 
 
-def archive(files: Mapping[str, str]) -> bytes:
-    """Make an uncompressed layer: no time of day and no owner in it, so the same files are the same bytes."""
+def archive(
+    files: Mapping[str, str | None], *, modes: Mapping[str, int] | None = None, mtime: int = 0
+) -> bytes:
+    """Make an uncompressed layer; None is a directory, `modes` are of those that have an unusual one.
+
+    No time of day and no owner is in it, so the same files are the same bytes.
+    """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for path, text in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size = len(text.encode())
-            tar.addfile(entry, io.BytesIO(text.encode()))
+            entry.type = tarfile.DIRTYPE if text is None else tarfile.REGTYPE
+            entry.size = len((text or "").encode())
+            entry.mode, entry.mtime = (modes or {}).get(path, 0o755 if text is None else 0o644), mtime
+            tar.addfile(entry, io.BytesIO((text or "").encode()))
     return buffer.getvalue()
 
 

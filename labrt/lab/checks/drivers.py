@@ -21,6 +21,7 @@ from labrt import paths
 from labrt.errors import LabrtError
 from labrt.image import config
 from labrt.image.digest import Digest
+from labrt.lab import samples
 from labrt.lab.checks import attempt, unions
 from labrt.lab.checks.verdict import Check, not_yet, passed
 from labrt.linux import process
@@ -32,7 +33,7 @@ LAYERS: tuple[unions.Layer, ...] = (
     {"etc": None, "etc/motd": "new", ".wh.gone": ""},
     {"top": "3"},
 )
-_ARCHIVES = [unions.archive(one) for one in LAYERS]
+_ARCHIVES = [samples.archive(one) for one in LAYERS]
 _DIFF_IDS = [Digest.of(archive) for archive in _ARCHIVES]
 CHAIN = config.chain_ids(_DIFF_IDS)
 SEEN = {"etc": None, "etc/motd": "new", "tool": "#!", "top": "3"}
@@ -96,20 +97,16 @@ def within(driver: Driver, container: str, root: str, look: Callable[[], T]) -> 
     return process.run_in_child(child, namespaces="mnt")
 
 
-def _tree(root: str) -> dict[str, str | None]:
-    return unions.read(root)
-
-
 def _one_tree(driver: Driver, root: str) -> object:
     add(driver)
     driver.prepare("c1", CHAIN)
-    return within(driver, "c1", root, lambda: _tree(root))
+    return within(driver, "c1", root, lambda: unions.read(root))
 
 
 def _each_image(driver: Driver, root: str) -> object:
     add(driver)
     driver.prepare("first", CHAIN[:1])
-    return within(driver, "first", root, lambda: _tree(root))
+    return within(driver, "first", root, lambda: unions.read(root))
 
 
 def _writes(driver: Driver, root: str) -> object:
@@ -117,7 +114,7 @@ def _writes(driver: Driver, root: str) -> object:
     for name in ("c1", "c2"):
         driver.prepare(name, CHAIN)
     within(driver, "c1", root, lambda: _write(root))
-    return [within(driver, name, root, lambda: _tree(root).get("etc/motd")) for name in ("c1", "c2")]
+    return [within(driver, name, root, lambda: unions.read(root).get("etc/motd")) for name in ("c1", "c2")]
 
 
 def _write(root: str) -> None:
@@ -126,8 +123,8 @@ def _write(root: str) -> None:
 
 
 def _modes(driver: Driver, root: str) -> object:
-    archive = unions.archive({"d": None, "d/x": "1"}, modes={"d": 0o2711, "d/x": 0o4640}, mtime=1_600_000_000)
-    other = unions.archive({"y": "2"})
+    archive = samples.archive({"d": None, "d/x": "1"}, modes={"d": 0o2711, "d/x": 0o4640}, mtime=1_600_000_000)
+    other = samples.archive({"y": "2"})
     ids = [Digest.of(archive), Digest.of(other)]
     chain = config.chain_ids(ids)
     driver.add(chain[:1], io.BytesIO(archive), ids[0])
@@ -143,7 +140,7 @@ def _modes(driver: Driver, root: str) -> object:
 
 def _none(driver: Driver, root: str) -> object:
     driver.prepare("scratch", [])
-    return within(driver, "scratch", root, lambda: _tree(root))
+    return within(driver, "scratch", root, lambda: unions.read(root))
 
 
 def _broken(driver: Driver, root: str) -> object:

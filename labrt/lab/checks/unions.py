@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from labrt.image import layer
+from labrt.lab import samples
 from labrt.lab.checks import attempt
 from labrt.lab.checks.verdict import Check, not_yet, passed
 from labrt.linux import mounts, process
@@ -113,23 +113,10 @@ def by_the_kernel(layers: Sequence[Layer]) -> dict[str, str | None]:
         for number, one in enumerate(layers):
             directory = os.path.join(place, f"layer-{number}")
             os.mkdir(directory)
-            layer.apply(io.BytesIO(archive(one)), directory, whiteouts="overlay", lowers=lowers)
+            layer.apply(io.BytesIO(samples.archive(one)), directory, whiteouts="overlay", lowers=lowers)
             lowers.insert(0, directory)
         with mounts.overlay(lowers) as root:
             return read(root)
-
-
-def archive(one: Layer, *, modes: Mapping[str, int] | None = None, mtime: int = 0) -> bytes:
-    """Make a layer's tar archive of a dict; `modes` are of those that have an unusual one."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, content in one.items():
-            entry = tarfile.TarInfo(path)
-            entry.type = tarfile.DIRTYPE if content is None else tarfile.REGTYPE
-            entry.size = len((content or "").encode())
-            entry.mode, entry.mtime = (modes or {}).get(path, 0o755 if content is None else 0o644), mtime
-            tar.addfile(entry, io.BytesIO((content or "").encode()))
-    return buffer.getvalue()
 
 
 def read(root: str) -> dict[str, str | None]:
