@@ -15,8 +15,8 @@ from typing import Any
 from labrt.errors import InvalidConfig
 from labrt.lab import bundles
 from labrt.lab.bundles import Ran
-from labrt.lab.checks import attempt
-from labrt.lab.checks.verdict import Check, not_yet, passed
+from labrt.lab.checks import attempt, capstone
+from labrt.lab.checks.verdict import Check, judged, not_yet
 from labrt.linux import namespaces
 from labrt.runtime import config as oci
 
@@ -59,13 +59,12 @@ def _plain(made: object) -> object:
 
 
 def _judge(ran: Ran) -> Check:
-    told = dict(line.split("=", 1) for line in ran.output.splitlines() if "=" in line)
+    told = capstone.parse_probe(ran.output)
     here = namespaces.of("self")
     shared = [kind for kind in KINDS if told.get(kind) == f"{kind}:[{here[kind].inode}]"]
     saw = f"{ran.runtime}: exit code {ran.exit_code}, hostname {told.get('hostname', 'unknown')!r}, process "
     saw += f"{told.get('number', 'unknown')}; shared with the host: {', '.join(shared) or 'nothing'}"
-    hints = _hints(ran, told, shared)
-    return not_yet("configure", saw, EXPECTED, hints) if hints else passed("configure", saw, EXPECTED)
+    return judged("configure", saw, EXPECTED, _hints(ran, told, shared))
 
 
 def _hints(ran: Ran, told: dict[str, str], shared: list[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from labrt.image.image import Image
 from labrt.image.layout import Layout
 from labrt.lab import samples
 from labrt.lab.checks import attempt
-from labrt.lab.checks.verdict import Check, not_yet, passed
+from labrt.lab.checks.verdict import Check, judged, not_yet
 
 LAYERS = ({"etc/motd": "hello\n"}, {"app": "version 1\n" * 50}, {"data": "x" * 4000})
 _UNWRITTEN = (
@@ -44,9 +44,7 @@ def names_layers(names: Callable[[list[bytes]], object]) -> Check:
     expected = f"diff ids {_short(diff_ids)}, as {witness} says; chain ids {_short(chain)}"
     if tried.problem:
         return not_yet("names", tried.problem, expected, tried.hints(_UNWRITTEN))
-    hints = _hints(tried.value, blobs, diff_ids, chain)
-    saw = _say(tried.value)
-    return not_yet("names", saw, expected, hints) if hints else passed("names", saw, expected)
+    return judged("names", _say(tried.value), expected, _hints(tried.value, blobs, diff_ids, chain))
 
 
 def _diff_ids(layout: Layout, image: Image) -> tuple[list[str], str]:

@@ -33,12 +33,11 @@ _AT_MOST = 512 << 20  # what the hog takes when nobody stops it
 
 
 class Seen(NamedTuple):
-    """What a program found around it: its limits (None: none), and the cgroup's path."""
+    """What a program found around it: its limits (None: none)."""
 
     memory: int | None
     swap: int | None
     pids: int | None
-    path: str
 
 
 def holds(hold: Callable[[Callable[[], object]], object]) -> Check:
@@ -140,19 +139,19 @@ def _plain(answer: Any) -> Any:
 
 
 def _look(notes: str) -> None:
-    memory, swap, pids, path = None, None, None, "/"
+    memory, swap, pids = None, None, None
     for name in ("memory", "pids"):
         tree = cgroups.detect().where(name)
         if tree is None or tree.own == "/":
             continue
-        group, path = cgroups.load(tree.own), tree.own
+        group = cgroups.load(tree.own)
         with contextlib.suppress(LabrtError):
             if name == "memory":
                 memory, swap = group.memory.max, _swap(group)
             else:
                 pids = group.pids.max
     with open(os.path.join(notes, "seen"), "w") as file:
-        json.dump(Seen(memory, swap, pids, path), file)
+        json.dump(Seen(memory, swap, pids), file)
 
 
 def _swap(group: cgroups.Cgroup) -> int | None:

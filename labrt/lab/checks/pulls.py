@@ -163,12 +163,17 @@ def _busy(pull: Pull, shop: Shop) -> Judged:
     return f"waited {len(waits)} times for a busy registry", ()
 
 
+def _believes(pull: Pull, shop: Shop, tag: str, lies: dict[str, bytes]) -> bool:
+    """Whether the pull takes what a registry that lies has sent."""
+    shop.registry.lies = lies
+    tried = _try(pull, shop, tag, "amd64")
+    shop.registry.lies = {}
+    return not tried.problem
+
+
 def _lying_layer(pull: Pull, shop: Shop) -> Judged:
     path = f"/v2/{NAME}/blobs/{shop.blobs['amd64'][1]}"
-    shop.registry.lies = {path: shop.layers["arm64"][1]}
-    tried = _try(pull, shop, "one", "amd64")
-    shop.registry.lies = {}
-    if not tried.problem:
+    if _believes(pull, shop, "one", {path: shop.layers["arm64"][1]}):
         return "it took a layer that is another one", (
             "the registry sent a layer with other bytes than the digest names, and it was taken",
             "hash each body, and compare with the digest that you asked for",
@@ -179,10 +184,8 @@ def _lying_layer(pull: Pull, shop: Shop) -> Judged:
 
 def _lying_manifest(pull: Pull, shop: Shop) -> Judged:
     honest, other = (shop.manifests[name].digest for name in ("amd64", "arm64"))
-    shop.registry.lies = {f"/v2/{NAME}/manifests/{honest}": shop.registry.layout.read(other)}
-    tried = _try(pull, shop, "both", "amd64")
-    shop.registry.lies = {}
-    if not tried.problem:
+    path = f"/v2/{NAME}/manifests/{honest}"
+    if _believes(pull, shop, "both", {path: shop.registry.layout.read(other)}):
         return "it took a manifest that is another one", (
             "the layers were checked. But the manifest that named them was another one than the index names",
             "a chain of digests holds only if each of its links is checked: index, manifest, layers",

@@ -39,8 +39,7 @@ def hides(hide: Callable[[], object]) -> Check:
     seen: Seen = tried.value
     saw = f"{seen.inside or 'no'} queue inside, and hostname {seen.hostname!r}; outside "
     saw += f"{'the' if seen.outside else 'no'} queue and {'the old' if seen.host != NAME else 'the same'} hostname"
-    hints = _hints(seen)
-    return verdict.not_yet("hide", saw, EXPECTED, hints) if hints else verdict.passed("hide", saw, EXPECTED)
+    return verdict.judged("hide", saw, EXPECTED, _hints(seen))
 
 
 def queues() -> int:

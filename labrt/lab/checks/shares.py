@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from labrt.lab.checks import attempt
-from labrt.lab.checks.verdict import Check, not_yet, passed
+from labrt.lab.checks.verdict import Check, judged, not_yet
 from labrt.linux import cgroups, process
 
 EXPECTED = "the heavy group used about three times the light one's CPU; alone, the light one took all that was free"
@@ -50,8 +50,7 @@ def divides(share: Callable[[cgroups.Cgroup, cgroups.Cgroup], object]) -> Check:
         used = _measure(light, heavy, stack)
         saw = f"light {used.light:.2f}, heavy {used.heavy:.2f} CPUs: 1 to {used.ratio:.1f}"
         saw += f"; alone, the light one used {used.alone:.2f}"
-        hints = _hints(light, heavy, used)
-    return not_yet("share", saw, EXPECTED, hints) if hints else passed("share", saw, EXPECTED)
+        return judged("share", saw, EXPECTED, _hints(light, heavy, used))
 
 
 def _measure(light: cgroups.Cgroup, heavy: cgroups.Cgroup, stack: ExitStack) -> Used:
