@@ -7,7 +7,7 @@
 Each answer is found by a shell inside: so `others` are the words that start a container of the same kind by another
 engine, to which `sh -c …` is added. `differences()` says where two columns are not alike.
 
-See capabilities(7), proc_pid_status(5), seccomp(2); notebook 18.
+See capabilities(7), proc_pid_status(5), seccomp(2).
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labrt.errors import ContainerError
+from labrt.lab import show
+from labrt.lab.show import Picture, Shown
 
-# What is asked, and by which shell line. They write nothing, and need no more than busybox.
+TITLE = "From inside"
+# What is asked, and by which shell line. They leave nothing, and need no more than busybox.
 QUESTIONS = {
     "capabilities": "sed -n 's/^CapEff:.//p' /proc/self/status",
     "bounding set": "sed -n 's/^CapBnd:.//p' /proc/self/status",
@@ -50,7 +53,7 @@ QUESTIONS = {
 }  # fmt: skip
 
 
-class Audit:
+class Audit(Shown):
     """A table: a column of answers for each engine. It shows itself, in a terminal and in a notebook."""
 
     def __init__(self, columns: Mapping[str, Mapping[str, str]]) -> None:
@@ -69,22 +72,12 @@ class Audit:
     def __repr__(self) -> str:
         return f"<Audit of {', '.join(self.columns)}: {len(QUESTIONS)} questions>"
 
-    def __rich__(self) -> Any:
-        from rich.table import Table
+    def __rich__(self) -> object:
+        return show.rich_table(TITLE, ["", *self.columns], self._rows())
 
-        table = Table("", *self.columns, title="From inside")
-        for row in self._rows():
-            table.add_row(*row)
-        return table
-
-    def _repr_html_(self) -> str:
-        import html
-
-        def line(cells: Sequence[str], tag: str) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        rows = "".join(line(row, "td") for row in self._rows())
-        return f"<table>{line(['', *self.columns], 'th')}{rows}</table>"
+    def picture(self) -> Picture:
+        """Draw it."""
+        return show.table(["", *self.columns], self._rows(), caption=TITLE)
 
 
 def audit(image: str = "busybox", *, others: Mapping[str, Sequence[str]] | None = None, **options: Any) -> Audit:
