@@ -1,6 +1,6 @@
 """Charts of what was measured: SVG for notebooks, each with the same said in text.
 
-    climb(points, wall=64)          a value over time, and the wall that it must not pass (memory, notebook 08)
+    climb(points, wall=64)          memory over time, and the wall that it must not pass (notebook 08)
     periods(samples)                how much of each interval a group ran, and how long it was held (CPU, notebook 09)
     bars({"vfs": {"time": …}})      several measures of several things, each measure on a scale of its own
 
@@ -15,6 +15,7 @@ from typing import NamedTuple
 from labrt.lab import show
 from labrt.lab.show import COLOURS, FAINT, Picture
 
+LAST = 40
 _LEFT, _RIGHT, _TOP, _BASE = 64, 640, 30, 210
 
 
@@ -38,21 +39,20 @@ def climb(
     *,
     wall: float | None = None,
     title: str = "Memory over time",
-    unit: str = "MiB",
     end: str = "",
 ) -> Picture:
-    """Draw (seconds, value) points as a line, a wall as a dashed line, and at the last point what happened there."""
+    """Draw (seconds, MiB) points as a line, a wall as a dashed line, and at the last point what happened there."""
     highest = max([value for _, value in points] + [wall or 0.0]) * 1.15 or 1.0
     longest = max((seconds for seconds, _ in points), default=0.0) or 1.0
 
     def place(seconds: float, value: float) -> tuple[float, float]:
         return _LEFT + (_RIGHT - _LEFT) * seconds / longest, _BASE - (_BASE - _TOP) * value / highest
 
-    parts = _axes(longest, highest, unit)
+    parts = _axes(longest, highest, "MiB")
     if wall is not None:
         y = place(0, wall)[1]
         parts.append(_line(_LEFT, y, _RIGHT, y, COLOURS["fail"], "stroke-width:2;stroke-dasharray:7 4"))
-        parts.append(show.text_at(_RIGHT + 8, y + 4, f"wall: {wall:g} {unit}"))
+        parts.append(show.text_at(_RIGHT + 8, y + 4, f"wall: {wall:g} MiB"))
     if points:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         parts.append(f'<polyline points="{path}" style="fill:none;stroke:{COLOURS["brand"]};stroke-width:2.5"/>')
@@ -61,19 +61,19 @@ def climb(
         parts.append(show.text_at(x - 6, y + 5, "✕" if "kill" in end else "●", bold=True))
         parts.append(show.text_at(min(x, _RIGHT - 60) - 4, y + 24, end, bold=True))
     every = max(1, len(points) // 8)
-    rows: list[tuple[object, ...]] = [(f"{s:6.2f} s", f"{v:7.1f} {unit}") for s, v in points[::every]]
-    rows += [("wall", f"{wall:7.1f} {unit}")] if wall is not None else []
+    rows: list[tuple[object, ...]] = [(f"{s:6.2f} s", f"{v:7.1f} MiB") for s, v in points[::every]]
+    rows += [("wall", f"{wall:7.1f} MiB")] if wall is not None else []
     rows += [("end", end)] if end else []
     text = show.said(title, rows)
     return Picture(show.svg(760, _BASE + 34, title, text, [show.text_at(8, 16, title, bold=True), *parts]), text)
 
 
-def periods(samples: Sequence[Sample], *, title: str = "CPU, interval by interval", last: int = 40) -> Picture:
+def periods(samples: Sequence[Sample], *, title: str = "CPU, interval by interval") -> Picture:
     """Draw one bar per interval: filled is the time that the group ran, dashed above it the time that it was held.
 
-    The thick mark is the limit at that time. Only the `last` intervals are drawn.
+    The thick mark is the limit at that time. Only the last LAST intervals are drawn.
     """
-    samples = samples[-last:]
+    samples = samples[-LAST:]
     highest = max([1.0, *(s.ran + s.throttled for s in samples), *(s.limit or 0.0 for s in samples)]) * 1.15
     scale, step = (_BASE - _TOP) / highest, (_RIGHT - _LEFT) / max(len(samples), 12)
     parts = _axes(None, highest, "CPUs")

@@ -17,6 +17,7 @@ from labrt.lab import show
 from labrt.lab.show import COLOURS, FAINT, TEXT, Picture
 from labrt.linux.userns import IdMap
 
+WIDTH = 760
 ROW = 30
 STEP = 22
 LETTER = 6.7  # pixels, on average, at 13 px
@@ -47,14 +48,14 @@ class Side(NamedTuple):
     rows: Sequence[str]
 
 
-def tree(roots: Sequence[Node], *, title: str = "Tree", width: int = 760) -> Picture:
+def tree(roots: Sequence[Node], *, title: str = "Tree") -> Picture:
     """Draw trees, each node on a line of its own, under the one that it hangs on."""
-    return panels({"": roots}, title=title, width=width)
+    return panels({"": roots}, title=title)
 
 
-def panels(stages: Mapping[str, Sequence[Node]], *, title: str = "Tree", width: int = 760) -> Picture:
+def panels(stages: Mapping[str, Sequence[Node]], *, title: str = "Tree") -> Picture:
     """Draw several trees side by side, each under its name: before and after, or how something grew."""
-    across = width / max(len(stages), 1)
+    across = WIDTH / max(len(stages), 1)
     parts, rows, tallest = [], [], 0
     for number, (name, roots) in enumerate(stages.items()):
         lines = [*_lines(roots)]
@@ -69,7 +70,7 @@ def panels(stages: Mapping[str, Sequence[Node]], *, title: str = "Tree", width: 
             rows.append((f"{'  ' * depth}{'└ ' if depth else ''}{node.label}  {node.detail}  {node.mark}".rstrip(),))
     height = tallest * ROW + (44 if any(stages) else 16)
     text = show.said(title, rows)
-    return Picture(show.svg(width, height, title, text, parts), text)
+    return Picture(show.svg(WIDTH, height, title, text, parts), text)
 
 
 def _lines(roots: Sequence[Node], depth: int = 0, start: int = 0) -> Iterator[tuple[int, Node, int | None]]:
@@ -121,7 +122,7 @@ def pairs(left: Side, right: Side, links: Sequence[Link], *, title: str = "From 
         loose = [words for row, words in enumerate(side.rows) if row not in tied]
         said += [(words, "", "") if side is left else ("", "", words) for words in loose]
     text = show.said(title, said)
-    return Picture(show.svg(760, height, title, text, parts), text)
+    return Picture(show.svg(WIDTH, height, title, text, parts), text)
 
 
 def _line(link: Link) -> list[str]:
@@ -161,7 +162,7 @@ def number_line(maps: Sequence[IdMap], *, title: str = "Ids inside, and who they
         parts += [show.text_at(top, 34, names[0]), show.text_at(bottom, 174, names[1])]
         rows.append((names[0], "is" if line.size == 1 else "are", names[1]))
     text = show.said(title, [("inside", "", "outside"), *rows])
-    return Picture(show.svg(760, 186, title, text, parts), text)
+    return Picture(show.svg(WIDTH, 186, title, text, parts), text)
 
 
 def _range(start: int, size: int) -> str:

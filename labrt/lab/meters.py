@@ -69,7 +69,7 @@ def _draw(group: cgroups.Cgroup, view: Any) -> None:
         meter = Cpu(group)
         while True:
             time.sleep(INTERVAL)
-            samples = [*samples[-39:], meter()]
+            samples = [*samples[1 - charts.LAST :], meter()]
             view.value = charts.periods(samples).html
 
 
