@@ -38,7 +38,6 @@ class Exercise(NamedTuple):
 
 EXERCISES = {
     "00": Exercise("clean_up", "take down what a crash has left", "accidents:cleans_up"),
-    "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
     "01": Exercise("relay", "run a program, and end as it ended", "processes:relays"),
     "02": Exercise("unpack", "unpack a stranger's archive safely", "archives:unpacks"),
     "03": Exercise("stop_leak", "let no mount out, and the host's in", "leaks:stops"),
@@ -46,6 +45,7 @@ EXERCISES = {
     "05": Exercise("hide", "another hostname, and a queue out of sight", "queues:hides"),
     "06": Exercise("init", "a process 1 that waits for strangers", "inits:reaps"),
     "07": Exercise("id_map", "who is who, inside and outside", "owners:maps"),
+    "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
     "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
     "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),

@@ -1,8 +1,8 @@
 """What a learner has done, kept in their home: attempts, what passed, and the very functions that did.
 
     lab.progress()                      a table of all exercises
-    progress.load("01")                 the record of one
-    progress.learned("01")              the learner's own function, made anew of the source that passed; None: not yet
+    lab.progress.load("01")             the record of one
+    lab.progress.learned("01")          the learner's own function, made anew of the source that passed; None: not yet
 
 One JSON file per exercise in ~/.local/share/labrt/progress ($XDG_DATA_HOME; with LABRT_ROOT, in there), so that it
 outlives a kernel, a new release and a machine that is provisioned anew. Written under another name, then renamed: a

@@ -1,7 +1,7 @@
 """What hangs on what, read from /proc into the Nodes that diagrams.py draws.
 
     processes(pid)          a process and its descendants: name, number, and "zombie" where it is one
-    mounts(pid)             the mounts that a process sees, each on the one that it is mounted in
+    mounts()                the mounts that this process sees, each on the one that it is mounted in
     namespaces({"this Python": os.getpid(), "it": child.pid})       who is in which namespace, as a table
 
 See proc(5). Notebooks 01, 04, 05 and 06.
