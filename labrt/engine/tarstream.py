@@ -6,13 +6,15 @@
 Neither end trusts the other, nor what lies in its own directory. What is packed keeps the size that its head promises,
 whatever is written to it meanwhile; what is unpacked is opened step by step with openat2(2), so that no name and no
 symbolic link, not even one that was unpacked just before, leads out of the destination. What a name would replace is
-removed first and made anew: so nobody writes through a link that stands in its place.
+removed first and made anew: so nobody writes through a link that stands in its place. What becomes ours loses its
+set-user-ID bits and capabilities: they were not meant for us.
 """
 
 from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -53,7 +55,7 @@ def pack(path: str, name: str, stream: BinaryIO, *, follow: bool = False) -> Non
     first: dict[tuple[int, int], str] = {}  # where a file with several names was met
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         if name != ".":
-            _add(archive, path, name, found, first)
+            _add(archive, path, name, found, first, follow=follow)
         if stat.S_ISDIR(found.st_mode):
             for below, relative, status in packing.walk(path):
                 with contextlib.suppress(FileNotFoundError):  # it was removed just now
@@ -61,15 +63,22 @@ def pack(path: str, name: str, stream: BinaryIO, *, follow: bool = False) -> Non
 
 
 def _add(
-    archive: tarfile.TarFile, path: str, name: str, found: os.stat_result, first: dict[tuple[int, int], str]
-) -> None:
+    archive: tarfile.TarFile, path: str, name: str, found: os.stat_result, first: dict[tuple[int, int], str],
+    *, follow: bool = False,
+) -> None:  # fmt: skip
     if stat.S_ISSOCK(found.st_mode):
         return
     if not stat.S_ISREG(found.st_mode):
         archive.addfile(packing.entry(path, name, found))
         return
     # NONBLOCK: if a FIFO has come in its place, we do not wait for who writes to it.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ELOOP and not follow:  # a link has come in its place: it is not what was meant
+            return
+        raise
     with open(fd, "rb") as file:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
@@ -82,7 +91,7 @@ def _add(
 
 
 def unpack(stream: BinaryIO, directory: str, *, owners: bool = False, owner: tuple[int, int] | None = None) -> None:
-    """Unpack into a directory that exists. `owners`: keep them, else all is `owner`'s (None: whoever we are).
+    """Unpack into a directory that exists. `owners`: keep them, else all is `owner`'s (None: ours, see above).
 
     Raises InvalidInput when it is no tar archive, or a name leads out; Conflict where a directory would replace
     something else, or be replaced.
@@ -115,11 +124,13 @@ def _unpack_one(
     above = _directory(top, parent)
     try:
         _make(archive, info, top, above, leaf)
+        if info.islnk():  # all else is its first name's already; and that may be a symbolic link
+            return None
         if owners or owner:
             uid, gid = (info.uid, info.gid) if owners else owner or (-1, -1)
             os.chown(leaf, uid, gid, dir_fd=above, follow_symlinks=False)
         if not info.issym():
-            _finish(info, above, leaf)
+            _finish(info, above, leaf, powers=bool(owners or owner))
     finally:
         os.close(above)
     return name if info.isdir() else None
@@ -169,19 +180,26 @@ def _make(archive: tarfile.TarFile, info: tarfile.TarInfo, top: int, above: int,
         os.mkfifo(leaf, 0o600, dir_fd=above)
     else:
         kind = stat.S_IFBLK if info.isblk() else stat.S_IFCHR
-        os.mknod(leaf, kind | 0o600, os.makedev(info.devmajor, info.devminor), dir_fd=above)
+        os.mknod(leaf, kind | info.mode & 0o777, os.makedev(info.devmajor, info.devminor), dir_fd=above)
 
 
-def _finish(info: tarfile.TarInfo, above: int, leaf: str) -> None:
-    """Set mode, attributes and time: after the owner, whose change takes set-user-ID bits away."""
-    os.chmod(leaf, info.mode & 0o7777, dir_fd=above)
-    if not (info.isfile() or info.isdir()):
+def _finish(info: tarfile.TarInfo, above: int, leaf: str, *, powers: bool) -> None:
+    """Set mode, attributes and time: after the owner, whose change takes set-user-ID bits away.
+
+    By a descriptor, for chmod(2) follows a link that has come in the file's place. A device is not opened: it has its
+    mode from the start. Without `powers`, what would give somebody else's program ours is left out.
+    """
+    if not (info.isfile() or info.isdir() or info.isfifo()):
         return
     fd = os.open(leaf, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
     try:
-        for key, value in info.pax_headers.items():
-            if key.startswith(XATTR) and is_kept(key.removeprefix(XATTR)):
-                os.setxattr(fd, key.removeprefix(XATTR), value.encode("utf-8", "surrogateescape"))
+        os.fchmod(fd, info.mode & (0o7777 if powers else 0o1777))
+        if info.isfifo():
+            return
+        for header, value in info.pax_headers.items():
+            key = header.removeprefix(XATTR)
+            if header.startswith(XATTR) and is_kept(key) and (powers or key != "security.capability"):
+                os.setxattr(fd, key, value.encode("utf-8", "surrogateescape"))
         os.utime(fd, (info.mtime, info.mtime))
     finally:
         os.close(fd)
