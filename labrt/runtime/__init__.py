@@ -4,7 +4,7 @@
     container   create, start, exec, kill, wait, delete
     state       what is known of a container, on disk
     launcher    the warm, single-threaded process that forks
-    monitor     one per container: stdio, log, exit status
+    monitor     one per container: stdio, log, exit status; runs, restarting, orders, health are parts of its work
     stdio, log  what the monitor does with output and input
     creation    init's making, from its parent's side: the monitor's, or labrt-oci's
     init        what becomes PID 1: root, terminal, waiting for start
