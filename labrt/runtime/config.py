@@ -13,10 +13,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labrt.errors import InvalidConfig, NotFound
 from labrt.linux import rootfs
+
+if TYPE_CHECKING:
+    from labrt.runtime.state import State
 
 Config = dict[str, Any]
 
@@ -83,6 +86,23 @@ def user_annotation(config: Mapping[str, Any], user: str = "") -> str:
     annotations = config.get("annotations") or {}
     user, groups = user or str(annotations.get(USER, "")), annotations.get(GROUPS)
     return f"{user}\t{groups}" if groups else user
+
+
+def joining(config: Mapping[str, Any], state: State, process: Mapping[str, Any], user: str = "") -> dict[str, Any]:
+    """What joiner.py must know to bring `process`, a process section, into the container that this config has become.
+
+    `user` as for `user_annotation`.
+    """
+    linux = config["linux"]
+    return {
+        "pid": state.pid,
+        "cgroup": state.cgroup,
+        "process": process,
+        "seccomp": linux.get("seccomp"),
+        "linux": {name: linux.get(name) for name in ("personality", "memoryPolicy")},
+        "state": state.to_oci(),
+        "user": user_annotation(config, user),
+    }
 
 
 def load(bundle: str) -> Config:

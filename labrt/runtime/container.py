@@ -210,17 +210,9 @@ class Container:
             remedy = f"`labrt {verb} {self.id[:12]}` lets it run"
             raise Conflict(f"container {self.id[:12]} is not running, it is {state.status}", remedy=remedy)
         config = self.config()
-        request = {
-            "op": "exec",
-            "pid": state.pid,
-            "cgroup": state.cgroup,
-            "process": _process_section(config["process"], args, env, cwd) | (_all_power() if privileged else {}),
-            "seccomp": config["linux"].get("seccomp"),
-            "linux": {name: config["linux"].get(name) for name in ("personality", "memoryPolicy")},
-            "state": state.to_oci(),
-            "user": oci.user_annotation(config, user),
-            "console_size": console_size,
-        }
+        process_section = _process_section(config["process"], args, env, cwd) | (_all_power() if privileged else {})
+        about = oci.joining(config, state, process_section, user)
+        request = {"op": "exec", **about, "console_size": console_size}
         pidfd = process.open_pidfd(state.pid, state.starttime)
         if pidfd is None:
             raise Conflict(f"container {self.id[:12]} has just ended", remedy="`labrt start` starts it again")

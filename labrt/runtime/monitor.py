@@ -267,16 +267,8 @@ class Monitor:
 
     def _probe_request(self, command: Sequence[str]) -> dict[str, Any]:
         """What the joiner is to be told for one probe: as the container's own program, but for the arguments."""
-        config = self.run.config
-        return {
-            "pid": self.state.pid,
-            "cgroup": self.state.cgroup,
-            "process": {**config["process"], "args": list(command), "terminal": False},
-            "seccomp": config["linux"].get("seccomp"),
-            "linux": {name: config["linux"].get(name) for name in ("personality", "memoryPolicy")},
-            "state": self.state.to_oci(),
-            "user": oci.user_annotation(config),
-        }
+        probe = {**self.run.config["process"], "args": list(command), "terminal": False}
+        return oci.joining(self.run.config, self.state, probe)
 
     def _on_health(self, turned: bool) -> None:
         assert self.health is not None
