@@ -81,6 +81,9 @@ def prepare(
     warnings: list[str] = []
     caps, clamped = capabilities.granted(_capabilities(process.get("capabilities") or {}, warnings))
     warnings += [f"cannot grant {name}: this machine does not give it to us" for name in capabilities.names(clamped)]
+    apparmor, selinux = process.get("apparmorProfile") or "", process.get("selinuxLabel") or ""
+    if apparmor or selinux:
+        from labrt.linux import labels  # noqa: F401 - for `become`: where that runs nothing can be imported any more
     return Program(
         args=list(process["args"]),
         env=dict(entry.partition("=")[::2] for entry in process.get("env") or ()),
@@ -95,8 +98,8 @@ def prepare(
         filter_flags=seccomp.flags(dict(seccomp_profile)) if seccomp_profile else 0,
         warnings=warnings,
         steps=tuple(_steps(process, linux or {})),
-        apparmor=process.get("apparmorProfile") or "",
-        selinux=process.get("selinuxLabel") or "",
+        apparmor=apparmor,
+        selinux=selinux,
     )
 
 
@@ -186,7 +189,7 @@ def become(
     """
     if proc is not None:
         if program.labelled:
-            from labrt.linux import labels  # since `proc` was opened
+            from labrt.linux import labels  # since `prepare`
 
             labels.set_next(proc, apparmor=program.apparmor, selinux=program.selinux)
         os.close(proc)  # a way to the host's root, so it goes before a path of the container's is looked at

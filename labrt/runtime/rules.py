@@ -195,12 +195,15 @@ def _devices(config: Config) -> None:
 
 
 def _labels(config: Config) -> None:
-    from labrt.linux import labels
-
     process = config.get("process") or {}
-    labels.check_apparmor(process.get("apparmorProfile") or "", "process.apparmorProfile")
-    labels.check_selinux(process.get("selinuxLabel") or "", "process.selinuxLabel")
-    labels.check_selinux(_linux(config).get("mountLabel") or "", "linux.mountLabel")
+    profile, label = process.get("apparmorProfile") or "", process.get("selinuxLabel") or ""
+    mounts = _linux(config).get("mountLabel") or ""
+    if profile or label or mounts:
+        from labrt.linux import labels
+
+        labels.check_apparmor(profile, "process.apparmorProfile")
+        labels.check_selinux(label, "process.selinuxLabel")
+        labels.check_selinux(mounts, "linux.mountLabel")
 
 
 def _personality(config: Config) -> None:

@@ -46,6 +46,10 @@ def test_who_where_and_with_what(oci, running):
     assert out == "CapEff:\t0000000000000021\n"
 
 
+def test_what_sets_a_label_is_not_looked_for_in_the_container(oci, running):
+    assert oci("exec", "--apparmor", "unconfined", running, "id", "-u").stdout == "0\n"
+
+
 def test_a_user_may_open_what_they_write_to(oci, running, tmp_path):
     write = "echo out > /dev/stdout; echo err > /dev/stderr"
     done = oci("exec", "--user", "1000", running, "sh", "-c", write)
