@@ -287,7 +287,7 @@ class Container:
 def _process_section(
     base: Mapping[str, Any], args: Sequence[str], env: Sequence[str], cwd: str | None
 ) -> dict[str, Any]:
-    merged = dict(entry.partition("=")[::2] for entry in [*base.get("env", ()), *env])
+    merged = dict(entry.partition("=")[::2] for entry in [*(base.get("env") or ()), *env])
     return {**base, "args": list(args), "env": [f"{k}={v}" for k, v in merged.items()], "cwd": cwd or base["cwd"]}
 
 

@@ -18,7 +18,7 @@ import pytest
 from labrt.errors import InvalidConfig, LabrtError, NotFound
 from labrt.linux.cgroups import devices
 from labrt.runtime import config as oci
-from labrt.runtime import fields, rules
+from labrt.runtime import fields, program, rules
 
 REFUSED, PASSED_OVER = "refused", "passed over"
 HOOKS, CGROUPS = "test_hooks.py", "../linux/cgroups/test_cgroups_resources.py"
@@ -351,6 +351,12 @@ def test_null_is_as_good_as_absent():
         for path in ("hooks", "rlimits", "sysctl", "flags", "memory", "apparmorProfile", "intelRdt"):
             section.setdefault(path, None)
     oci.validate(config)
+
+
+@pytest.mark.parametrize("user", [None, {}, {"uid": None, "gid": None, "umask": None, "additionalGids": None}])
+def test_a_program_that_says_nothing_of_its_user_is_roots(user):
+    prepared = program.prepare(usual()["process"] | {"user": user}, None)
+    assert (prepared.user, prepared.umask) == (program.User(), 0o022)
 
 
 # Rules ----------------------------------------------------------------------------------------------------------------
