@@ -91,7 +91,10 @@ class Foreign(Creation):
 
     def _theirs(self) -> dict[str, Any]:
         """Return our config as others read it: absolute, where it is, with numbers for names."""
-        config = json.loads(json.dumps(self.config).replace("/proc/self/fd/", f"/proc/{os.getpid()}/fd/"))
+        config = json.loads(json.dumps(self.config))
+        for entry in config["linux"].get("namespaces") or ():
+            if (entry.get("path") or "").startswith("/proc/self/fd/"):  # joins.py opened it
+                entry["path"] = entry["path"].replace("self", str(os.getpid()), 1)
         config["root"]["path"] = self.root
         user = self._user(oci.user_annotation(config))
         if user and config.get("process"):

@@ -59,6 +59,10 @@ def test_what_it_is_given(make):
     assert out[0] != "0" and out[2] == "guest" and out[3] == "33"
 
 
+def test_what_it_says_is_what_it_gets(house, runtime):
+    assert labrt.run("busybox", "echo", "/proc/self/fd/1", runtime=runtime).stdout == "/proc/self/fd/1\n"
+
+
 def test_its_life(make):
     container = make("sh", "-c", "trap 'exit 3' TERM; echo ready; while :; do sleep 0.05; done", stop_timeout=20)
     container.start()
