@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrt.errors import InvalidConfig, NotFound
 from labrt.linux import rootfs
+from labrt.linux.mounts import Mount
 
 if TYPE_CHECKING:
     from labrt.runtime.state import State
@@ -131,11 +132,10 @@ def settle(config: Config, bundle: str) -> Config:
 
 def _settled(mount: dict[str, Any], bundle: str) -> dict[str, Any]:
     destination, source = mount["destination"], mount.get("source") or "none"
-    bound = mount.get("type") == "bind" or {"bind", "rbind"} & set(mount.get("options") or ())
     return {
         **mount,
         "destination": destination if destination.startswith("/") else f"/{destination}",  # deprecated, but allowed
-        "source": os.path.join(bundle, source) if bound else source,
+        "source": os.path.join(bundle, source) if Mount.from_json(mount).is_bind else source,
     }
 
 

@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from labrt.linux.mounts import Mount
+
 Config = dict[str, Any]
 FORMATS = ("oci", "jail", "jail.conf", "zone", "zonecfg")
 
@@ -98,7 +100,7 @@ def _jail_mounts(config: Mapping[str, Any]) -> Iterator[Config]:
         words = set(mount.get("options") or ())
         options = [word for word in ("ro", "nosuid", "noexec") if word in words or f"r{word}" in words]
         place = mount["destination"]
-        if mount.get("type") == "bind" or words & {"bind", "rbind"}:
+        if Mount.from_json(mount).is_bind:
             yield {"destination": place, "type": "nullfs", "source": mount["source"], "options": options}
         elif place == "/dev":
             yield {"destination": "/dev", "type": "devfs", "source": "devfs", "options": ["ruleset=4"]}
@@ -188,7 +190,7 @@ def _zone_section(config: Mapping[str, Any]) -> Config:
 def _zone_mounts(config: Mapping[str, Any]) -> Iterator[Config]:
     for mount in config.get("mounts") or ():
         words = set(mount.get("options") or ())
-        if mount.get("type") == "bind" or words & {"bind", "rbind"}:
+        if Mount.from_json(mount).is_bind:
             options = ["ro"] if words & {"ro", "rro"} else []
             source = mount["source"]
             yield {"destination": mount["destination"], "type": "lofs", "source": source, "options": options}

@@ -12,6 +12,7 @@ import os
 
 from labrt.errors import InvalidConfig
 from labrt.linux import mount_options
+from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime.fields import wrong
 
@@ -143,7 +144,7 @@ def _mounts(config: Config) -> None:
         options = set(mount.get("options") or ())
         if not mount["destination"]:
             raise wrong(f"{where}.destination", "", "is no path")
-        bound = mount.get("type") == "bind" or bool(options & {"bind", "rbind"})
+        bound = Mount.from_json(mount).is_bind
         if bound and not mount.get("source"):
             raise wrong(f"{where}.source", mount.get("source"), "is no path to bind")
         parsed = mount_options.parse(mount.get("options") or ())
