@@ -34,6 +34,7 @@ KINDS = {
 }
 
 FLAG_OF_OCI_NAME = {oci: flag for flag, _, oci in KINDS.values()}
+KIND_OF_OCI_NAME = {oci: kind for kind, (_, _, oci) in KINDS.items()}  # also its file's name in /proc/PID/ns
 
 
 class Namespace(NamedTuple):
@@ -106,7 +107,7 @@ def flags_of(kinds: str | int) -> CLONE:
         return CLONE(kinds)
     flags = CLONE(0)
     for kind in filter(None, (part.strip() for part in kinds.split(","))):
-        name = {"mount": "mnt", "network": "net"}.get(kind, kind)
+        name = KIND_OF_OCI_NAME.get(kind, kind)
         if name not in KINDS:
             raise InvalidInput(f"no namespace is called {kind!r}", remedy=f"one of {', '.join(KINDS)}")
         flags |= KINDS[name][0]

@@ -29,7 +29,6 @@ from labrt.runtime import program, wire
 from labrt.runtime import state as states
 
 JOIN = "org.labrt.join."  # annotation, and the runtime-spec's name of the namespace after it
-_FILES = {oci: file for file, (_, _, oci) in namespaces.KINDS.items()}  # as they are called in /proc/PID/ns
 SHM = "/dev/shm"  # noqa: S108 - the container's
 
 
@@ -71,7 +70,7 @@ def _open(containers: str, id: str, kind: str) -> int:
     pid, pidfd = _running(containers, id)
     try:
         with contextlib.suppress(FileNotFoundError):  # it has just ended
-            fd = os.open(f"/proc/{pid}/ns/{_FILES[kind]}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"/proc/{pid}/ns/{namespaces.KIND_OF_OCI_NAME[kind]}", os.O_RDONLY | os.O_CLOEXEC)
             if not process.wait_for(pidfd, 0):
                 return fd
             os.close(fd)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from labrt.errors import InvalidConfig
-from labrt.linux import mount_options
+from labrt.linux import mount_options, namespaces
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime.fields import wrong
@@ -37,7 +37,7 @@ def own(config: Config, kind: str) -> bool:
     if not path:
         return path is not None
     try:
-        file = {"mount": "mnt", "network": "net"}.get(kind, kind)
+        file = namespaces.KIND_OF_OCI_NAME[kind]
         return os.stat(path).st_ino != os.stat(f"/proc/self/ns/{file}").st_ino
     except OSError:
         return True  # it cannot be entered, and the error will say why
@@ -85,8 +85,7 @@ def _namespaces(config: Config) -> None:
             raise wrong(f"{where}.type", entry["type"], "is there twice", "a process is in one of each kind")
         if (entry.get("path") or "/")[0] != "/":
             raise wrong(f"{where}.path", entry["path"], "is no absolute path")
-        file = {"mount": "mnt", "network": "net"}.get(entry["type"], entry["type"])
-        if not os.path.exists(f"/proc/self/ns/{file}"):
+        if not os.path.exists(f"/proc/self/ns/{namespaces.KIND_OF_OCI_NAME[entry['type']]}"):
             raise wrong(f"{where}.type", entry["type"], "is no namespace of this kernel", "see /proc/self/ns")
     if oci.namespaces_of(config).get("mount") != "":
         _without_mounts(config)
