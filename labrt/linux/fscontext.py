@@ -1,7 +1,7 @@
 """A file system described option by option, and mounted nowhere yet: the mount API of Linux 5.2.
 
     fd = fscontext.create("ext4", "/dev/dm-3", ["discard"])      a detached mount, seen by nobody
-    fscontext.attach(fd, target)                                 now it is at `target`, an open directory
+    mounts.attach_detached(fd, target)                           now it is at `target`, an open directory
 
 mount(2) takes all options as one string of at most a page, and a path to put the result at. Here each option is a call
 of its own, layers of an overlay too, and the result is a descriptor: it can be used through /proc/self/fd/N, handed to
@@ -19,7 +19,6 @@ from collections.abc import Iterable, Sequence
 
 from labrt.errors import KernelError, NotSupported, kernel_error
 from labrt.linux import syscalls
-from labrt.linux.flags import MOVE_MOUNT
 
 FSCONFIG_SET_FD = 5
 _MOST = 255  # bytes of a string that fsconfig(2) takes
@@ -68,11 +67,6 @@ def _messages(context: int) -> str:
         while line := os.read(context, 4096):
             told.append(line.decode(errors="replace").strip().removeprefix("e "))
     return "; ".join(told)
-
-
-def attach(fd: int, target: int) -> None:
-    """Attach a detached mount at an open directory (O_PATH will do), in this process's mount namespace."""
-    syscalls.move_mount(fd, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
 
 
 def overlay(source: str, options: Sequence[str], attributes: int = 0) -> int | None:

@@ -30,8 +30,8 @@ from labrt.linux.mount_options import PROPAGATION, Options
 from labrt.linux.mount_options import parse as parse_options
 
 __all__ = [
-    "PROPAGATION", "Mount", "Options", "bind", "mounted", "open_bind", "open_in_root", "overlay", "parse_options",
-    "set_attributes", "set_propagation", "tmpfs", "unmount",
+    "PROPAGATION", "Mount", "Options", "attach_detached", "bind", "mounted", "open_bind", "open_in_root", "overlay",
+    "parse_options", "set_attributes", "set_propagation", "tmpfs", "unmount",
 ]  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def open_bind(mount: Mount) -> int:
 
 def _attach_file_system(mount: Mount, target: int) -> None:
     if mount.type == "detached":
-        _attach_detached(int(mount.source), target)
+        attach_detached(int(mount.source), target)
         return
     if mount.wants_device:
         _attach_and_close(mount.open(), target)
@@ -224,13 +224,14 @@ def _copied_up(mount: Mount, options: Options, under: int) -> int:
     return fd
 
 
-def _attach_detached(fd: int, target: int) -> None:
+def attach_detached(fd: int, target: int) -> None:
+    """Attach a detached mount at an open file or directory (O_PATH will do), in this process's mount namespace."""
     syscalls.move_mount(fd, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
 
 
 def _attach_and_close(fd: int, target: int) -> None:
     try:
-        _attach_detached(fd, target)
+        attach_detached(fd, target)
     finally:
         os.close(fd)
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, Protocol
 
 from labrt.errors import Conflict, InvalidConfig
 from labrt.linux import mounts, syscalls
-from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE
+from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MS, OPEN_TREE
 from labrt.linux.mounts import Mount
 
 DEFAULT_MOUNTS = (
@@ -197,7 +197,7 @@ class MakeReadOnly(NamedTuple):
             try:
                 how = AT.EMPTY_PATH | AT.RECURSIVE
                 syscalls.mount_setattr(tree, "", how, attr_set=MOUNT_ATTR.RDONLY)
-                syscalls.move_mount(tree, "", target, "", MOVE_MOUNT.F_EMPTY_PATH | MOVE_MOUNT.T_EMPTY_PATH)
+                mounts.attach_detached(tree, target)
             finally:
                 os.close(tree)
         finally:

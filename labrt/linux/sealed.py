@@ -5,7 +5,7 @@ hold of the file. On a writable mount root in the container could then overwrite
 CVE-2019-5736, the way out of runc in 2019. So Python is executed from a copy of its mount, attached nowhere and
 read-only, whatever the file system is; nobody in the container can change that.
 
-See open_tree(2), mount_setattr(2), execveat(2); notebook 18. This is on the way of every cold start: it imports little.
+See open_tree(2), mount_setattr(2), posix_spawn(3); notebook 18. On the way of every cold start: it imports little.
 """
 
 from __future__ import annotations

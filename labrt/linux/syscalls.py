@@ -47,12 +47,10 @@ _NUMBERS = {
 }
 _NUMBERS |= {
     "x86_64": {
-        "seccomp": 317, "keyctl": 250, "execveat": 322, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251,
-        "set_mempolicy": 238,
+        "seccomp": 317, "keyctl": 250, "bpf": 321, "sched_setattr": 314, "ioprio_set": 251, "set_mempolicy": 238,
     },
     "aarch64": {
-        "seccomp": 277, "keyctl": 219, "execveat": 281, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30,
-        "set_mempolicy": 237,
+        "seccomp": 277, "keyctl": 219, "bpf": 280, "sched_setattr": 274, "ioprio_set": 30, "set_mempolicy": 237,
     },
 }.get(os.uname().machine, {})  # fmt: skip
 
@@ -175,16 +173,6 @@ def setns(fd: int, nstype: int = 0) -> None:
 def pidfd_send_signal(pidfd: int, sig: int) -> None:
     """Signal the process behind a pidfd: never somebody else who got its number. See pidfd_send_signal(2)."""
     _syscall("pidfd_send_signal", pidfd, sig, None, 0, shown=lambda: [pidfd, sig])
-
-
-def execveat(dirfd: int, path: PathArg, argv: list[str], env: dict[str, str], flags: int) -> None:
-    """Become another program; `AT.EMPTY_PATH` with "" executes the file behind `dirfd`. See execveat(2)."""
-    c_argv = (ctypes.c_char_p * (len(argv) + 1))(*map(os.fsencode, argv), None)
-    c_env = (ctypes.c_char_p * (len(env) + 1))(*(os.fsencode(f"{k}={v}") for k, v in env.items()), None)
-    def shown() -> Iterable[object]:
-        return [dirfd, path, argv, "env", _named("AT", flags)]
-
-    _syscall("execveat", dirfd, _path(path), c_argv, c_env, flags, shown=shown)
 
 
 def socketpair() -> tuple[int, int]:

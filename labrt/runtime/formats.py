@@ -19,7 +19,6 @@ from typing import Any
 from labrt.linux.mounts import Mount
 
 Config = dict[str, Any]
-FORMATS = ("oci", "jail", "jail.conf", "zone", "zonecfg")
 
 _KEPT = ("ociVersion", "process", "root", "hostname", "domainname", "annotations")
 _OF_LINUX = ("capabilities", "noNewPrivileges", "apparmorProfile", "selinuxLabel", "oomScoreAdj", "scheduler",
@@ -27,7 +26,7 @@ _OF_LINUX = ("capabilities", "noNewPrivileges", "apparmorProfile", "selinuxLabel
 
 
 def write(config: Mapping[str, Any], format: str, name: str) -> str:
-    """Write a config in one of FORMATS. `name` is what the container is called there, where that is written down."""
+    """Write a config as oci, jail, jail.conf, zone or zonecfg. `name` is the container's there, where that is said."""
     import json
 
     if format in ("jail.conf", "zonecfg"):

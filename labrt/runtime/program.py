@@ -25,7 +25,7 @@ from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, 
 from labrt.linux import capabilities, mounts, seccomp, syscalls, userns
 from labrt.linux.flags import SECCOMP_FILTER_FLAG
 
-PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_DUMPABLE = 1, 15, 4  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
 
 
