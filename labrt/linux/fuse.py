@@ -18,7 +18,7 @@ import stat
 from collections.abc import Sequence
 
 from labrt.errors import InvalidInput, NotSupported, kernel_error
-from labrt.linux import fscontext
+from labrt.linux import fscontext, mount_options
 
 SERVE = "x-labrt.serve="
 
@@ -43,8 +43,6 @@ def open_served(fstype: str, source: str, options: Sequence[str]) -> int:
 
     `fstype` is "fuse." and what mountinfo shall call it. Of `options`, ro nosuid nodev noexec are the mount's.
     """
-    from labrt.linux.mounts import parse_options
-
     commands = [option.removeprefix(SERVE) for option in options if option.startswith(SERVE)]
     if len(commands) != 1:
         raise InvalidInput(f"a mount of type {fstype} wants one option {SERVE}[…]")
@@ -53,7 +51,7 @@ def open_served(fstype: str, source: str, options: Sequence[str]) -> int:
         # default_permissions: the kernel judges by owner and mode. allow_other: not only for who mounts it.
         data = [f"fd={device}", f"rootmode={stat.S_IFDIR:o}", f"user_id={os.geteuid()}", f"group_id={os.getegid()}"]
         data += ["default_permissions", "allow_other", f"subtype={fstype.removeprefix('fuse.')}"]
-        mount = fscontext.create("fuse", source, data, parse_options(options).attr_set)
+        mount = fscontext.create("fuse", source, data, mount_options.parse(options).attr_set)
         try:
             _start(json.loads(commands[0]), device)
         except BaseException:

@@ -17,9 +17,10 @@ import os
 
 from labrt.errors import NotSupported, kernel_error
 from labrt.linux import syscalls
+from labrt.linux.flags import RESOLVE
 
 PROC_SUPER_MAGIC, PROC_ROOT_INO = 0x9FA0, 1  # linux/magic.h, linux/proc_fs.h
-NO_XDEV, NO_MAGICLINKS, BENEATH = 0x01, 0x02, 0x08  # linux/openat2.h; flags.py has them all, and takes its time
+_BELOW = int(RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS | RESOLVE.NO_XDEV)
 
 
 def hold(path: str = "/proc") -> int:
@@ -33,7 +34,7 @@ def hold(path: str = "/proc") -> int:
 
 def open_below(proc: int, name: str, flags: int) -> int:
     """Open a file of it, such as "self/attr/exec". Raises KernelError: EXDEV where something is mounted on the way."""
-    return syscalls.openat2(proc, name, flags | os.O_CLOEXEC, 0, BENEATH | NO_MAGICLINKS | NO_XDEV)
+    return syscalls.openat2(proc, name, flags | os.O_CLOEXEC, resolve=_BELOW)
 
 
 def write(proc: int, name: str, value: str, what: str) -> None:

@@ -12,12 +12,11 @@ import os
 
 from labrt.errors import kernel_error
 from labrt.linux import heldproc, syscalls
+from labrt.linux.flags import CLONE
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-CLONE_NEWTIME = 0x80
 
 
 def enter_new(offsets: Mapping[str, tuple[int, int]], proc: int | None = None) -> None:
@@ -27,7 +26,7 @@ def enter_new(offsets: Mapping[str, tuple[int, int]], proc: int | None = None) -
     is in it (a clone3 straight into a new one is too late); setns(2) then takes us in. Needs CAP_SYS_TIME for a clock,
     and a single thread. `proc` is of heldproc.hold; None: whatever is at /proc.
     """
-    syscalls.unshare(CLONE_NEWTIME)
+    syscalls.unshare(CLONE.NEWTIME)
     held = heldproc.hold() if proc is None else proc
     try:
         for clock, (seconds, nanoseconds) in offsets.items():
@@ -41,7 +40,7 @@ def enter_new(offsets: Mapping[str, tuple[int, int]], proc: int | None = None) -
     finally:
         os.close(links)
     try:
-        syscalls.setns(namespace, CLONE_NEWTIME)
+        syscalls.setns(namespace, CLONE.NEWTIME)
     finally:
         os.close(namespace)
 

@@ -2,7 +2,7 @@
 
     health = Health(check, joiner_request, selector, alarms, changed)
     health.begin(pidfd)           the container runs: the first probe comes after an interval
-    health.pause(), .end()        it is frozen; it has ended
+    health.pause(), .resume()     it is frozen, or has ended; it goes on
     health.report                 {"Status": "starting" | "healthy" | "unhealthy", "FailingStreak": 0, "Log": […]}
 
 The monitor is who probes: it is there as long as the container. Each probe is what `exec` does, by a fork of the
@@ -80,11 +80,6 @@ class Health:
         self._alarms.cancel("probe's end")
         if self._probe:
             self._part(self._probe)
-
-    def end(self) -> None:
-        """The container has ended."""
-        self.pause()
-        self._pidfd = -1
 
     def _young(self) -> bool:
         return time.monotonic() - self._began < self.start_period
@@ -216,15 +211,10 @@ def _be_joiner(request: dict[str, Any], answer: int, pidfd: int, quiet: int, wri
     """Be the process that brings the command in. Never returns. What else the monitor has open is not for here."""
     import socket
 
-    from labrt.runtime import joiner
+    from labrt.runtime import init, joiner
 
     try:
-        begin = 3
-        for fd in sorted((answer, pidfd, quiet, write)):
-            if fd > begin:
-                syscalls.close_range(begin, fd - 1)
-            begin = fd + 1
-        syscalls.close_range(begin, (1 << 32) - 1)
+        init.close_all_but((answer, pidfd, quiet, write), first=3)
         joiner.run(request, socket.socket(fileno=answer), pidfd, quiet, write, os.dup(write))
     finally:
         os._exit(0)
