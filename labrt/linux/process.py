@@ -8,7 +8,7 @@
 
 A child made here ends in os._exit, whatever its function does: it never returns into the caller's code, and a Jupyter
 kernel never gets a twin. A process with several threads (a Jupyter kernel has a dozen) first makes a plain child by
-glibc's fork, which knows how to fork among threads, and only that one calls clone3: see `spawn`.
+glibc's fork, which knows how to fork among threads, and only that one calls clone3: see go_between.py.
 
 See clone(2), fork(2), wait(2), pidfd_open(2), signal(7); notebook 01.
 """
@@ -21,9 +21,8 @@ import os
 import select
 import signal
 import sys
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from labrt.errors import LabrtError
 from labrt.linux import namespaces as ns
@@ -157,7 +156,12 @@ def spawn(
         return function()
 
     try:
-        child = _clone(body, flags) if threads() == 1 else _clone_from_fork(body, flags, opener)
+        if threads() == 1:
+            child = clone(body, flags)
+        else:
+            from labrt.linux import go_between
+
+            child = go_between.clone(body, flags, opener)
         try:
             if cgroup is not None:
                 cgroup.add(child.pid)
@@ -180,71 +184,14 @@ def _write_maps(pid: int, maps: Maps | None) -> None:
     userns.write_maps(pid, *(maps or userns.single_maps()))
 
 
-def _clone(body: Callable[[], object], flags: int) -> Child:
+def clone(body: Callable[[], object], flags: int) -> Child:
+    """Let `body` be the whole life of a child in new namespaces. For a process with a single thread: `spawn`."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid, pidfd = syscalls.clone3(flags, exit_signal=signal.SIGCHLD)
     if pid == 0:
         run_and_exit(body)
     return Child(pid, pidfd)
-
-
-def _clone_from_fork(body: Callable[[], object], flags: int, opener: int) -> Child:
-    """Let a single-threaded go-between make the child, wait for it, and end as it ended.
-
-    clone3 as a bare system call takes none of malloc's locks, so another thread may hold one in the very moment, and
-    the child would wait for it forever. glibc's fork takes them first. The go-between sends back the child's pid and
-    descriptor, then stands in for it as the process that we can wait for.
-    """
-    import array
-    import pickle  # both here, before the fork: in the child another root may be in the place of ours by then
-    import socket
-
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with here, there:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            # From 3.12 on os.fork warns of threads; what the child may do among them is just what the docstring says.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            middle = os.fork()
-        if middle == 0:
-            run_and_exit(lambda: _go_between(body, flags, there, opener))
-        reaper = Child(middle, os.pidfd_open(middle))
-        there.close()
-        answer, ancillary, _, _ = here.recvmsg(4096, socket.CMSG_SPACE(4))
-    if not ancillary:
-        reaper.wait()
-        raise pickle.loads(answer) if answer else ChildFailed("the go-between died", reaper.exit or Exit(1))
-    pidfd = array.array("i", ancillary[0][2])[0]
-    return Child(int(answer), pidfd, reaper)
-
-
-def _go_between(body: Callable[[], object], flags: int, there: Any, opener: int) -> int:
-    import array
-    import pickle
-    import resource
-    import socket
-
-    os.setsid()  # a notebook's ■ signals the kernel's whole process group: the child decides for itself
-    try:
-        child = _clone(body, flags)
-        os.close(opener)  # or the child would wait for us when the caller dies
-    except OSError as error:
-        there.send(pickle.dumps(OSError(error.errno, str(error))))
-        return 1
-    there.sendmsg([str(child.pid).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [child.pidfd]))])
-    # Whatever else is open here is a copy: a pipe or socket that the caller and the child have closed would seem open.
-    os.dup2(child.pidfd, 0)
-    child.pidfd = 0
-    syscalls.close_range(1, (1 << 32) - 1)
-    exit = child.wait() or Exit(1)
-    if exit.signal:  # end just as it ended
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        with contextlib.suppress(OSError):
-            signal.signal(exit.signal, signal.SIG_DFL)
-        os.kill(os.getpid(), exit.signal)
-    return exit.code
 
 
 def run_and_exit(body: Callable[[], object]) -> None:
