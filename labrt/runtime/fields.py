@@ -5,7 +5,7 @@
 
 A property that is not in the table is passed over ("Extensibility" in config.md: runtimes MUST ignore what they do not
 know); a *value* that nobody knows never is: it could be the one that somebody's safety hangs on. null is as good as
-absent. What takes two properties to see, config.validate looks at.
+absent. What takes two properties to see, rules.py looks at.
 
 How the table is read:
 

@@ -5,8 +5,9 @@ could go to a docker client as it is: one byte of stream, three of zero, four of
 
     0 stdin     to the container; an empty one is the end of its input
     1 stdout    2 stderr    from the container
-    4 control   one JSON object; to the monitor {"start": true}, {"resize": [rows, columns]}, {"stdin": true};
-                from it {"started": pid}, {"failed": error}, {"exit": code}
+    4 control   one JSON object; to the monitor {"start": true}, {"resize": [rows, columns]}, {"stdin": true},
+                {"output": false}, and orders.py's; from it {"done": word}, {"started": pid}, {"failed": error},
+                {"exit": code}
 """
 
 from __future__ import annotations
