@@ -1,6 +1,7 @@
 """Options and arguments that several commands share, and tab completion of names.
 
 A command takes every container that it is given, goes on after one that it cannot do, and says so at the end: `each`.
+The groups of commands, `volume` and `network`, do so by `remove_each` and `inspect_each`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from labrt.cli import exitcodes
-from labrt.errors import LabrtError
+from labrt.errors import InvalidInput, LabrtError, NotFound
 
 if TYPE_CHECKING:
     from labrt.engine.containers import Container
@@ -128,3 +129,48 @@ def each(names: Sequence[str], act: Callable[[str], object]) -> int:
         else:
             click.echo(name if came is None else came)
     return code
+
+
+def remove_each(names: Sequence[str], remove: Callable[[str], object], *, force: bool) -> int:
+    """Remove each, and print its name; with `force` one that is not there is no error. Returns what `each` does."""
+
+    def act(name: str) -> None:
+        try:
+            remove(name)
+        except NotFound:
+            if not force:
+                raise
+
+    return each(names, act)
+
+
+def inspect_each(names: Sequence[str], look: Callable[[str], object]) -> int:
+    """Print what `look` finds of each as one JSON array, without those that it cannot find; 1 if there was one."""
+    import json
+
+    found, code = [], 0
+    for name in names:
+        try:
+            found.append(look(name))
+        except LabrtError as error:
+            exitcodes.say(error)
+            code = exitcodes.FAILED
+    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
+    return code
+
+
+def agreed(warning: str) -> bool:
+    """Say what is going to be removed, and ask whether it may be."""
+    click.echo(f"WARNING! {warning}")
+    return click.confirm("Are you sure you want to continue?")
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read KEY=value, as often as it was given. Raises InvalidInput, which names `flag`, where there is no key."""
+    found = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        if not key:
+            raise InvalidInput(f"{flag} {text!r}: no key", remedy="KEY=value")
+        found[key] = value
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labrt.cli import parameters
 from labrt.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _wanted(
     given = {name: limits[name] for name in _LIMITS if limits[name]}
     return Wanted(
         tags=tuple(tag), build_args=_arguments(build_arg), target=target, no_cache=no_cache, pull=pull,
-        platform=Platform.parse(platform) if platform else None, labels=dict(_pair("--label", one) for one in label),
+        platform=Platform.parse(platform) if platform else None, labels=parameters.pairs("--label", label),
         network=network, secrets=dict(map(_secret, secret)), ssh=dict(map(_agent, ssh)), add_host=tuple(add_host),
         epoch=builds.epoch(), insecure="security.insecure" in allow, limits=given,
     )  # fmt: skip
@@ -107,16 +108,9 @@ def _arguments(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _pair(flag: str, text: str) -> tuple[str, str]:
-    key, _, value = text.partition("=")
-    if not key:
-        raise InvalidInput(f"{flag} {text!r}: no key", remedy="KEY=value")
-    return key, value
-
-
 def _secret(text: str) -> tuple[str, bytes]:
     """Read id=ID,src=FILE, or id=ID,env=NAME."""
-    words = dict(_pair("--secret", part) for part in text.split(","))
+    words = parameters.pairs("--secret", text.split(","))
     path, id = words.get("src") or words.get("source"), words.get("id", "")
     unknown = set(words) - {"id", "src", "source", "env", "type"}
     if unknown or not (id or path):

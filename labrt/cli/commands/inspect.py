@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
-from labrt.cli import exitcodes, parameters
-from labrt.errors import ContainerNotFound, ImageNotFound, InvalidInput, LabrtError, NotFound
+from labrt.cli import parameters
+from labrt.errors import ContainerNotFound, ImageNotFound, InvalidInput, NotFound
 
 
 def _names(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
@@ -29,15 +28,7 @@ def command(kind: str | None, names: tuple[str, ...]) -> int:
       labrt inspect nap
       labrt inspect --type image busybox
     """  # noqa: D301
-    found, code = [], 0
-    for name in names:
-        try:
-            found.append(_look(name, kind))
-        except LabrtError as error:
-            exitcodes.say(error)
-            code = exitcodes.FAILED
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return code
+    return parameters.inspect_each(names, lambda name: _look(name, kind))
 
 
 def _look(name: str, kind: str | None) -> dict[str, Any]:

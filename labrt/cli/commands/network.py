@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from labrt.cli import exitcodes, parameters, show
-from labrt.errors import InvalidInput, LabrtError, NotFound
+from labrt.cli import parameters, show
 
 _networks = click.argument("names", metavar="NETWORK [NETWORK...]", nargs=-1, required=True,
                            shell_complete=parameters.network_names)  # fmt: skip
@@ -29,16 +26,6 @@ def command() -> None:
     """  # noqa: D301
 
 
-def _pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for text in texts:
-        key, _, value = text.partition("=")
-        if not key:
-            raise InvalidInput(f"{flag} {text!r}: no key", remedy="KEY=VALUE")
-        found[key] = value
-    return found
-
-
 @command.command
 @click.option("-d", "--driver", metavar="NAME", default="bridge", show_default=True, help="bridge, or macvlan")
 @click.option("--gateway", metavar="IP", multiple=True, help="The address that this machine has in it")
@@ -58,7 +45,7 @@ def create(
 
     made = Networks().create(
         name, driver=driver, subnet=subnet, gateway=gateway, ip_range=ip_range, internal=internal, ipv6=ipv6,
-        options=_pairs("-o", opt), labels=_pairs("--label", label),
+        options=parameters.pairs("-o", opt), labels=parameters.pairs("--label", label),
     )  # fmt: skip
     click.echo(made.id)
 
@@ -83,15 +70,7 @@ def inspect(names: tuple[str, ...]) -> int:
     """Show all that is known of networks, as JSON."""
     from labrt.engine.networks import Networks
 
-    found, code = [], 0
-    for name in names:
-        try:
-            found.append(Networks().inspect(name))
-        except LabrtError as error:
-            exitcodes.say(error)
-            code = exitcodes.FAILED
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return code
+    return parameters.inspect_each(names, Networks().inspect)
 
 
 @command.command
@@ -125,14 +104,7 @@ def rm(force: bool, names: tuple[str, ...]) -> int:
     """Remove networks that no container is in."""
     from labrt.engine.networks import Networks
 
-    def remove(name: str) -> None:
-        try:
-            Networks().remove(name)
-        except NotFound:
-            if not force:
-                raise
-
-    return parameters.each(names, remove)
+    return parameters.remove_each(names, Networks().remove, force=force)
 
 
 @command.command
@@ -141,10 +113,8 @@ def prune(force: bool) -> int:
     """Remove the networks that no container is in."""
     from labrt.engine.networks import Networks
 
-    if not force:
-        click.echo("WARNING! This will remove all networks that no container is in.")
-        if not click.confirm("Are you sure you want to continue?"):
-            return 1
+    if not force and not parameters.agreed("This will remove all networks that no container is in."):
+        return 1
     gone = Networks().prune()
     if gone:
         click.echo("\n".join(("Deleted Networks:", *gone)))

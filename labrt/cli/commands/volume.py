@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from labrt.cli import exitcodes, parameters, show
-from labrt.errors import LabrtError, NotFound
+from labrt.cli import parameters, show
+from labrt.errors import LabrtError
 
 
 def _names(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
@@ -64,15 +62,7 @@ def inspect(names: tuple[str, ...]) -> int:
     """Show all that is known of volumes, as JSON."""
     from labrt.engine.volumes import Volumes
 
-    found, code = [], 0
-    for name in names:
-        try:
-            found.append(Volumes().get(name).inspect())
-        except LabrtError as error:
-            exitcodes.say(error)
-            code = exitcodes.FAILED
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
-    return code
+    return parameters.inspect_each(names, lambda name: Volumes().get(name).inspect())
 
 
 @command.command
@@ -82,14 +72,7 @@ def rm(force: bool, names: tuple[str, ...]) -> int:
     """Remove volumes, with all that is in them."""
     from labrt.engine.volumes import Volumes
 
-    def remove(name: str) -> None:
-        try:
-            Volumes().remove(name)
-        except NotFound:
-            if not force:
-                raise
-
-    return parameters.each(names, remove)
+    return parameters.remove_each(names, Volumes().remove, force=force)
 
 
 @command.command
@@ -100,11 +83,9 @@ def prune(everything: bool, force: bool) -> int:
     from labrt.engine.volumes import Volumes
     from labrt.image.image import human
 
-    if not force:
-        what = "all volumes" if everything else "all anonymous volumes"
-        click.echo(f"WARNING! This will remove {what} that no container has, with what is in them.")
-        if not click.confirm("Are you sure you want to continue?"):
-            return 1
+    what = "all volumes" if everything else "all anonymous volumes"
+    if not force and not parameters.agreed(f"This will remove {what} that no container has, with what is in them."):
+        return 1
     gone, freed = Volumes().prune(all=everything)
     if gone:
         click.echo("\n".join(("Deleted Volumes:", *gone, "")))
