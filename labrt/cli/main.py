@@ -11,6 +11,8 @@ import os
 import sys
 import warnings
 
+from labrt.cli import streams
+
 STARTERS = ("run", "start", "exec")
 OUTSIDERS = ("doctor", "login", "logout", "completion")  # these want nothing of a user's namespaces
 
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks, and return its exit code. `arguments` None: those of this process."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        _open_standard_streams()
+        streams.open_standard()
         if os.geteuid() != 0:
             _enter_own_namespaces(arguments)
         if arguments and arguments[0] in STARTERS and "--help" not in arguments and "_LABRT_COMPLETE" not in os.environ:
@@ -71,14 +73,3 @@ def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     from labrt.cli import exitcodes
 
     exitcodes.say(f"warning: {message}")
-
-
-def _open_standard_streams() -> None:
-    """Open those of 0, 1 and 2 that our caller has closed: else the next socket would be taken for one of them."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-            stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115 - stays open
-            setattr(sys, name, stream)  # Python had left it None

@@ -1,7 +1,6 @@
 """What a push prints.
 
-with Pushing(sys.stdout) as heard:
-    push.push("localhost:5000/busybox", on_event=heard)
+    with Pushing(sys.stdout) as heard: push.push("localhost:5000/busybox", on_event=heard)
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from __future__ import annotations
 import os
 import sys
 
+from labrt.cli import streams
+
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -26,7 +28,7 @@ _GO_IN = ("create", "run", "exec")
 def script() -> NoReturn:
     """Be the program `labrt-oci`."""
     arguments = sys.argv[1:]
-    _open_standard_streams()
+    streams.open_standard()
     if any(word in _GO_IN for word in arguments) and os.geteuid() == 0:
         _seal(arguments)
     run(arguments)
@@ -57,14 +59,3 @@ def run(arguments: list[str]) -> NoReturn:
     except (OSError, ValueError):
         code = code or 1
     os._exit(code)  # what Python does before it ends, module by module, nobody needs: it takes 10 ms
-
-
-def _open_standard_streams() -> None:
-    """Open those of 0, 1 and 2 that our caller has closed: else the next socket would be taken for one of them."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
-            os.set_inheritable(number, True)
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - stays open
