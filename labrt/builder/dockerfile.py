@@ -147,9 +147,8 @@ def _instructions(lines: Sequence[str], escape: str, file: str) -> Iterator[Inst
 
 
 def _instruction(whole: str, line: int, escape: str, file: str) -> Instruction:
-    keyword, _, rest = whole.replace("\t", " ", 1).partition(" ") if " " in whole or "\t" in whole else (whole, "", "")
-    text = " ".join(whole.split("\n"))
-    bare = Instruction(keyword.upper(), (), rest.strip(), None, (), line, text, file, escape)
+    keyword = re.split("[ \t]", whole, maxsplit=1)[0]
+    bare = Instruction(keyword.upper(), (), whole[len(keyword) :].strip(), None, (), line, whole, file, escape)
     if bare.keyword not in KEYWORDS:
         import difflib
 

@@ -27,6 +27,12 @@ LABEL x="y # no comment"
     assert found[3].rest == 'x="y # no comment"'
 
 
+def test_blanks_behind_the_keyword_only():
+    """Those in the words themselves are the shell's: a tab stays one."""
+    found = parse("FROM  a\nRUN printf 'a\tb'\nENV\t \tA=1\nCMD")
+    assert [one.rest for one in found] == ["a", "printf 'a\tb'", "A=1", ""]
+
+
 def test_carriage_returns_and_a_byte_order_mark():
     assert [one.rest for one in parse("\ufeffFROM a\r\nRUN b \\\r\n c\r\n")] == ["a", "b  c"]
 
