@@ -93,8 +93,7 @@ class _Lexer:
                 found.append((letter, False))
                 self.at += 1
             size += len(found[-1][0])
-            if size > _LONGEST:
-                raise InvalidInput(f"a word of more than {_LONGEST} characters", remedy="do not trust who wrote it")
+            _check(size)
         return found
 
     def _single(self) -> str:
@@ -114,6 +113,7 @@ class _Lexer:
                 return inner
             if letter == "$":
                 inner += self._dollar()
+                _check(len(inner))
             elif letter == self.escape and self.text[self.at + 1 : self.at + 2] in ('"', "$", self.escape):
                 inner, self.at = inner + self.text[self.at + 1], self.at + 2
             else:
@@ -192,11 +192,20 @@ class _Lexer:
         return "".join(part for part, again in zip(parts, twice, strict=True) if not again)
 
 
+def _check(size: int) -> None:
+    """Raise InvalidInput for a word that grows too long: before it is made, or it would take all memory."""
+    if size > _LONGEST:
+        raise InvalidInput(f"a word of more than {_LONGEST} characters", remedy="do not trust who wrote it")
+
+
 def _edit(value: str, operator: str, pattern: str, other: str) -> str:
     """Carry out #, ##, %, %%, / and //."""
-    if operator in ("/", "//"):
-        return re.sub(pattern, lambda _: other, value, count=1 if operator == "/" else 0, flags=re.DOTALL)
     whole = re.compile(pattern, re.DOTALL)
+    if operator == "/":
+        return whole.sub(lambda _: other, value, count=1)
+    if operator == "//":
+        _check(sum(len(other) for _ in whole.finditer(value)))
+        return whole.sub(lambda _: other, value)
     sizes = range(len(value) + 1) if len(operator) == 1 else range(len(value), -1, -1)
     for size in sizes:
         part = value[:size] if operator[0] == "#" else value[len(value) - size :]

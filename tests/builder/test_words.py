@@ -75,8 +75,9 @@ def test_what_cannot_be(text):
 
 def test_what_grows_or_nests_without_end_is_refused():
     big = {"A": "x" * (1 << 19)}
-    with pytest.raises(InvalidInput, match="more than"):
-        words.expand("$A$A$A", big)
+    for text in ("$A$A$A", '"$A$A$A"', "${A//x/$A}", '"' + "$A" * 100_000 + '"'):
+        with pytest.raises(InvalidInput, match="more than"):
+            words.expand(text, big)
     with pytest.raises(InvalidInput, match="deeper"):
         words.expand("${A:-" * 1000 + "}" * 1000, {})
     assert words.expand("${A#" + "*" * 30 + "b}", {"A": "a" * 40}) == "a" * 40  # no regular expression runs away
