@@ -21,7 +21,7 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from labrt.builder.selecting import Root, Source
-from labrt.errors import DigestMismatch, InvalidInput, LabrtError, NotSupported, Unreachable
+from labrt.errors import DigestMismatch, InvalidInput, LabrtError, NotSupported, Unreachable, UnsafeLayer
 from labrt.image import tar
 from labrt.image.compression import Readable
 from labrt.image.compression import Source as Bytes
@@ -55,7 +55,7 @@ def is_archive(root: Root, source: Source) -> bool:
             next(tar.entries(Bytes(readable(file))), None)
             file.seek(0)
             head = Bytes(readable(file)).read(tar.BLOCK)
-        except (LabrtError, OSError, EOFError, ValueError):
+        except (LabrtError, OSError):
             return False
         return len(head) == tar.BLOCK and bool(head.strip(b"\0"))
 
@@ -67,12 +67,27 @@ def readable(file: IO[bytes]) -> Readable:
     if head.startswith(b"BZh"):
         import bz2
 
-        return bz2.BZ2File(file)
+        return _Checked(bz2.BZ2File(file), OSError)
     if head == b"\xfd7zXZ\0":
         import lzma
 
-        return lzma.LZMAFile(file)
+        return _Checked(lzma.LZMAFile(file), lzma.LZMAError)
     return file
+
+
+class _Checked:
+    """Uncompressed bytes; what is `broken` in them, or cut off, is an UnsafeLayer, as image/compression has it."""
+
+    def __init__(self, file: Readable, broken: type[Exception]) -> None:
+        self.file, self.broken = file, broken
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self.file.read(size)
+        except (EOFError, self.broken) as error:
+            if isinstance(error, OSError) and error.errno:
+                raise  # it is this machine's
+            raise UnsafeLayer(f"the archive is broken: {error}", remedy="is it whole?") from None
 
 
 @contextlib.contextmanager
