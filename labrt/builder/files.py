@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from labrt.builder import adding, copying, instructions, selecting, words
 from labrt.builder.cache import Cache, Record
 from labrt.builder.copying import Plan
-from labrt.builder.dockerfile import Instruction
+from labrt.builder.dockerfile import HEREDOC, Heredoc, Instruction
 from labrt.builder.ignore import Patterns
 from labrt.builder.selecting import Root
 from labrt.storage import looking
@@ -64,6 +64,8 @@ class Copy:
         if len(found) < 2:
             step.fail(f"{step.keyword} wants at least a source and a place to copy to")
         *named, target = found
+        if isinstance(target, Heredoc):
+            step.fail(f"<<{target.name} is no place to copy to")
         if len(named) > 1 and not target.endswith("/") and target not in (".", ".."):
             step.fail("several sources, and the place to copy to is no directory", "end it with /")
         if step.flag("from"):
@@ -77,10 +79,9 @@ class Copy:
             self.build.wanted.epoch, self.build.age,
         )  # fmt: skip
 
-    def _words(self, expand: Callable[[str], str]) -> list[str]:
-        found = words.cut(self.step.rest, escape=self.step.escape)
-        texts = iter(self.step.heredocs)
-        return [f"<<{next(texts).name}" if _is_heredoc(word) and self.step.heredocs else expand(word) for word in found]
+    def _words(self, expand: Callable[[str], str]) -> list[str | Heredoc]:
+        found, texts = words.cut(self.step.rest, escape=self.step.escape), iter(self.step.heredocs)
+        return [next(texts) if HEREDOC.fullmatch(word) else expand(word) for word in found]
 
     def _unpacks(self) -> bool:
         if self.step.keyword != "ADD":
@@ -88,15 +89,12 @@ class Copy:
         adding.prepare()
         return self.step.switch("unpack") is not False
 
-    def _sources(self, named: list[str], variables: Mapping[str, str]) -> list[tuple[str, str]]:
-        texts, result = iter(self.step.heredocs), []
+    def _sources(self, named: Sequence[str | Heredoc], variables: Mapping[str, str]) -> list[tuple[str, str]]:
+        result = []
         for text in named:
-            if text.startswith("<<") and self.step.heredocs:
-                heredoc = next(texts)
-                content = heredoc.content
-                if not heredoc.literal:
-                    content = _expand_text(self.step, content, variables)
-                result.append((EXTRA, self._write(heredoc.name, content)))
+            if isinstance(text, Heredoc):
+                content = text.content if text.literal else _expand_text(self.step, text.content, variables)
+                result.append((EXTRA, self._write(text.name, content)))
             elif self.step.keyword == "ADD" and (adding.is_url(text) or text.startswith(("git@", "git://", "ssh://"))):
                 adding.refuse_git(text)
                 result.append((EXTRA, self._download(text)))
@@ -206,12 +204,6 @@ def make_directory(stage: StageBuilder, path: str, fd: int) -> bool:
     owner = str(stage.state.config.get("User") or "")
     plan = Plan((), path, owner=owner, directory=True, latest=stage.build.wanted.epoch, moment=stage.build.age)
     return write(stage, stage.state, None, {}, plan, fd) > 0
-
-
-def _is_heredoc(word: str) -> bool:
-    from labrt.builder.dockerfile import HEREDOC
-
-    return HEREDOC.fullmatch(word) is not None
 
 
 def _name(key: str, text: str) -> str:

@@ -539,6 +539,8 @@ def test_hostile_archives(root, tmp_path):
         ("FROM busybox AS a\nFROM busybox AS A", "Dockerfile:2: two stages"),
         ("FROM busybox\nCOPY a", "Dockerfile:2: COPY wants at least"),
         ("FROM busybox\nCOPY a b c", "no directory"),
+        ("FROM busybox\nENV A=<<x\nCOPY <<E $A /y/\nE", "Dockerfile:3: <<x: no such file"),
+        ("FROM busybox\nCOPY a <<E\nE", "Dockerfile:2: <<E is no place"),
         ("FROM busybox\nEXPOSE x", "Dockerfile:2: x is no port: `EXPOSE x`"),
         ("FROM busybox\nUSER a b", "one word"),
         ("FROM busybox\nSHELL sh", "a list is wanted"),
