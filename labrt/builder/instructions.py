@@ -178,10 +178,16 @@ def _shell(config: Config, instruction: Instruction, variables: Variables) -> No
 
 
 def _onbuild(config: Config, instruction: Instruction, variables: Variables) -> None:
-    trigger = parse_one(instruction.rest, instruction.where)
-    if trigger.keyword in ("ONBUILD", "FROM", "MAINTAINER"):
-        instruction.fail(f"ONBUILD {trigger.keyword} may not be")
+    trigger(instruction.rest, instruction.where)
     config["OnBuild"] = [*(config.get("OnBuild") or []), instruction.rest]
+
+
+def trigger(text: str, where: str) -> Instruction:
+    """Read what stands behind ONBUILD, in a Dockerfile or in the config of an image. Raises InvalidInput."""
+    found = parse_one(text, where)
+    if found.keyword in ("ONBUILD", "FROM", "MAINTAINER"):
+        found.fail(f"ONBUILD {found.keyword} may not be")
+    return found
 
 
 def _healthcheck(config: Config, instruction: Instruction, variables: Variables) -> None:

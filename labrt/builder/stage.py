@@ -42,8 +42,8 @@ class StageBuilder:
     def run(self) -> tuple[State, Scope]:
         """Do all steps. Raises BuildFailed, InvalidInput, …, which say where; Cancelled."""
         self._step(self.stage.begin, self._from)
-        for text in self._triggers():
-            self._step(dockerfile.parse_one(text, f"{self.stage.begin.where} ONBUILD"), None)
+        for step in self._triggers():
+            self._step(step, None)
         for instruction in self.stage.steps:
             self.number += 1
             self._step(instruction, None)
@@ -52,10 +52,12 @@ class StageBuilder:
         self.build.emit(events.StageDone(self.stage.label))
         return self.state, self.scope
 
-    def _triggers(self) -> list[str]:
-        """Take what the base image wants done first: its ONBUILD instructions, once."""
-        triggers: list[str] = self.state.config.pop("OnBuild", None) or []
-        return triggers
+    def _triggers(self) -> list[Instruction]:
+        """Take what the base image wants done first: its ONBUILD instructions, once. It may be a stranger's."""
+        where, found = f"{self.stage.begin.where} ONBUILD", self.state.config.pop("OnBuild", None) or []
+        if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+            self.stage.begin.fail("the image's OnBuild is no list of instructions", "do not trust who made it")
+        return [instructions.trigger(text, where) for text in found]
 
     def _step(self, step: Instruction, method: Callable[[Instruction], tuple[bool, int | None]] | None) -> None:
         self.build.check()

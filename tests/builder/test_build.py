@@ -19,11 +19,13 @@ import pytest
 import labrt
 from labrt.builder.build import Wanted
 from labrt.builder.context import Context
+from labrt.builder.state import State
 from labrt.engine import builds, prune
 from labrt.engine.containers import Containers
 from labrt.engine.images import Images
 from labrt.errors import BuildFailed, Conflict, DigestMismatch, InvalidInput, NotFound, NotSupported, UnsafeLayer
 from labrt.image.image import Image
+from labrt.image.reference import Reference
 
 pytestmark = pytest.mark.root
 
@@ -100,6 +102,16 @@ def test_onbuild_happens_in_the_next_build_and_not_after_it(build, heard):
     build("FROM busybox\nONBUILD RUN echo now > /trigger", tag="triggering")
     image = build("FROM triggering\nRUN cat /trigger")
     assert heard.output() == "now\n" and "OnBuild" not in config(image)
+
+
+@pytest.mark.parametrize("found", [["FROM x"], ["ONBUILD RUN true"], ["NONE x"], "RUN true", [1]])
+def test_onbuild_of_an_image_that_a_stranger_made(build, found):
+    images, reference = Images(), Reference.parse("hostile-onbuild:1")
+    state = State.of(images.find("busybox"))
+    state.config["OnBuild"] = found
+    images.layout.tag(reference, state.image(images.layout, reference).descriptor)
+    with pytest.raises(InvalidInput, match="Dockerfile:1"):
+        build("FROM hostile-onbuild:1")
 
 
 def test_arguments(build, heard):
