@@ -9,6 +9,7 @@ be thrown away, is a copy. At the end of the block the copies are gone and the l
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,7 @@ from labrt.builder.running import Mount
 from labrt.errors import Conflict, InvalidInput, NotFound
 from labrt.image import files as disk
 from labrt.image import layer
+from labrt.image.tree import remove_path
 
 if TYPE_CHECKING:
     from labrt.builder.stage import StageBuilder
@@ -132,14 +134,24 @@ class Mounts:
                 break
         if not os.path.isdir(path):
             if mount.origin:
-                place = self._extract(mount, self.build.place())
-                with contextlib.suppress(OSError):  # another build was faster
-                    os.rename(place, path)
+                self._fill(mount, path)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path, 0o755)
                 os.chown(path, mount.uid, mount.gid)
                 os.chmod(path, 0o755 if mount.mode is None else mount.mode)
         return path, mount.target, mount.readonly
+
+    def _fill(self, mount: Mount, path: str) -> None:
+        """Begin a cache with what --mount=from= names; it is made beside it, for only there it can be renamed."""
+        place = f"{path}.{os.urandom(4).hex()}"
+        os.mkdir(place, 0o700)
+        try:
+            os.rename(self._extract(mount, place), path)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # another build was faster
+                raise
+        finally:
+            remove_path(place)
 
     def _secret(self, mount: Mount) -> Bind | None:
         secret = self.build.wanted.secrets.get(mount.id)

@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import tarfile
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from labrt.engine.images import Images
 from labrt.errors import BuildFailed, Conflict, DigestMismatch, InvalidInput, NotFound, NotSupported, UnsafeLayer
 from labrt.image.image import Image
 from labrt.image.reference import Reference
+from labrt.paths import Paths
 
 pytestmark = pytest.mark.root
 
@@ -367,6 +369,20 @@ def test_the_cache_of_a_run_stays(build, heard):
     for count in ("1", "2"):
         build("FROM busybox\nRUN --mount=type=cache,target=/c,id=stays echo x >> /c/n && wc -l < /c/n", no_cache=True)
         assert heard.output() == f"{count}\n"
+
+
+def test_a_cache_begins_with_files_of_a_stage(build, heard, root):
+    """On a machine what is below `run` lies in memory, and no rename leads from there to the cache."""
+    text = """FROM busybox AS a
+RUN mkdir /d && echo there > /d/x
+FROM busybox
+RUN --mount=type=cache,target=/c,id=begun,from=a,source=/d cat /c/x; echo more >> /c/x
+"""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as run:
+        where = Paths(str(root / "lib"), run)
+        build(text, where=where)
+        build(text, where=where, no_cache=True)
+    assert heard.output() == "there\nmore\n"
 
 
 def test_an_agent_is_reached(build, heard, tmp_path):
