@@ -91,7 +91,7 @@ class Cache:
         """Yield every key with its record."""
         with contextlib.suppress(FileNotFoundError):
             for key in sorted(os.listdir(self.steps)):
-                record = self._read(os.path.join(self.steps, key))
+                record = self.find(key)
                 if record is not None:
                     yield key, record
 

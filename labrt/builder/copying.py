@@ -1,11 +1,12 @@
 """Files into a layer: what COPY, ADD and WORKDIR bring, as an archive of just that, made without a container.
 
-    plan = Plan(sources, "/srv/", into_directory=True, owner="app:app", …)
+    plan = Plan(sources, "/srv/", owner="app:app", …)      with / at its end the target is a directory
     write(base, roots, plan, stream)        the layer, uncompressed; what is in it was never written anywhere else
 
 Where a name leads is looked up in the image's root, `base`, which nothing leads out of: /bin may be a link to /usr/bin.
-The archive has what is copied and the directories that had to be made for it; it names no directory that is there
-already, so its bytes depend on nothing but its content. Times of made directories are those of the newest thing copied.
+The archive has what is copied and the directories that had to be made for it; of those that lead there it names none
+that is there already, so its bytes depend on nothing but its content. Made directories have the time of the newest
+thing copied.
 Specification: OCI image-spec, layer.md.
 """
 

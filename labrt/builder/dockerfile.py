@@ -92,11 +92,6 @@ class Instruction(NamedTuple):
         raise InvalidInput(f"{self.where}: {why}: `{self.text:.200}`", remedy=remedy)
 
 
-class _Line(NamedTuple):
-    number: int
-    text: str
-
-
 def parse(text: str, file: str = "Dockerfile") -> list[Instruction]:
     """Read a whole file. Raises InvalidInput, which names file and line."""
     if len(text) > LARGEST or "\0" in text:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from labrt.builder import adding, copying, instructions, selecting, words
+from labrt.builder import adding, copying, instructions, layers, selecting, words
 from labrt.builder.cache import Cache, Record
 from labrt.builder.copying import Plan
 from labrt.builder.dockerfile import HEREDOC, Heredoc, Instruction
@@ -75,19 +75,14 @@ class Copy:
         return Plan(
             tuple(self._sources(named, variables)), place if place == "/" else place + slash,
             expand(step.flag("chown")), expand(step.flag("chmod")), self.origin is not None,
-            bool(step.switch("parents")), tuple(map(expand, step.flag_list("exclude"))), self._unpacks(),
+            bool(step.switch("parents")), tuple(map(expand, step.flag_list("exclude"))),
+            step.keyword == "ADD" and step.switch("unpack") is not False,
             self.build.wanted.epoch, self.build.age,
         )  # fmt: skip
 
     def _words(self, expand: Callable[[str], str]) -> list[str | Heredoc]:
         found, texts = words.cut(self.step.rest, escape=self.step.escape), iter(self.step.heredocs)
         return [next(texts) if HEREDOC.fullmatch(word) else expand(word) for word in found]
-
-    def _unpacks(self) -> bool:
-        if self.step.keyword != "ADD":
-            return False
-        adding.prepare()
-        return self.step.switch("unpack") is not False
 
     def _sources(self, named: Sequence[str | Heredoc], variables: Mapping[str, str]) -> list[tuple[str, str]]:
         result = []
@@ -151,6 +146,8 @@ class Copy:
 
     def make(self, fd: int) -> bool:
         """Write the layer."""
+        if self.plan.unpack:
+            adding.prepare()
         roots = {key: self._root(key) for key, _ in self.plan.sources if key != ORIGIN}
         base = None if self.step.switch("link") else self.stage.state
         write(self.stage, base, self.origin, roots, self.plan, fd)
@@ -174,8 +171,6 @@ def write(
 
 def look(stage: StageBuilder, states: Mapping[str, State | None], function: Callable[[], T]) -> T:
     """Call a function in a child that sees what these states have come to; None is an empty image."""
-    from labrt.builder import layers
-
     for state in states.values():
         if state is not None:
             layers.ensure(stage.build.driver, stage.build.layout, state)

@@ -1,6 +1,6 @@
 """Layers that a build makes: written to a file, then a blob of the store.
 
-    with scratch(layout) as path: …; layer, diff_id = store(layout, path)
+    with scratch(layout) as fd: …; layer, diff_id = store(layout, fd)
     ensure(driver, layout, state)        all layers of a state are unpacked, too
 """
 

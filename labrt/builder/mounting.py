@@ -122,7 +122,7 @@ class Mounts:
         return os.path.join(place, "content")
 
     def _cache(self, mount: Mount) -> Bind:
-        name = f"{mount.id or mount.target}"
+        name = mount.id or mount.target
         for attempt in range(1000):
             path = self.build.cache.mount(f"{name}\n{attempt}" if attempt else name)
             os.makedirs(os.path.dirname(path), exist_ok=True)

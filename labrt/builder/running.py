@@ -1,7 +1,7 @@
 """What a RUN is given: its command, its environment, and what --mount, --network and --security say.
 
     for text in instruction.flag_list("mount"): parse(text)     Mount("cache", "/root/.cache", …)
-    with prepared(mounts, …) as (binds, tmpfs): …               directories and files of the host, to be bound
+    Run(args, env, cwd, …)                                      what the engine is to run; mounting.py makes its mounts
 
     bind     files of the context, or of another stage or image; what is written to them is thrown away
     cache    a directory that stays from build to build, and is in no layer     tmpfs    memory
@@ -29,7 +29,6 @@ _OF_TYPE = {
 }
 _SWITCHES = ("readonly", "readwrite", "required")
 SHARINGS = ("shared", "private", "locked")
-NETWORKS = ("default", "host", "none")
 SECURITIES = ("sandbox", "insecure")
 SSH_SOCKET = "/run/buildkit/ssh_agent.{}"  # where programs that know docker's builds look for it
 

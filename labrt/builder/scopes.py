@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from labrt.builder import instructions
+from labrt.builder import instructions, words
 from labrt.builder.dockerfile import Instruction
 from labrt.image.platform import Platform
 
@@ -25,10 +25,10 @@ Config = dict[str, Any]
 class Arguments:
     """What --build-arg says and what the file says before its first FROM; and which of that was of use."""
 
-    def __init__(self, given: Mapping[str, str], target: Platform, stage: str = "") -> None:
+    def __init__(self, given: Mapping[str, str], target: Platform) -> None:
         self.given = dict(given)
         self.used: set[str] = set(PREDEFINED) & set(self.given)
-        self.known = {**_platform("TARGET", target), **_platform("BUILD", Platform.host()), "TARGETSTAGE": stage}
+        self.known = {**_platform("TARGET", target), **_platform("BUILD", Platform.host())}
         self.above: dict[str, str] = {}
 
     def declare_above(self, instruction: Instruction) -> None:
@@ -96,8 +96,6 @@ def environment(config: Config) -> dict[str, str]:
 
 
 def _declared(instruction: Instruction, variables: Mapping[str, str]) -> Iterable[tuple[str, str | None]]:
-    from labrt.builder import words
-
     known = dict(variables)
     for word in words.cut(instruction.rest, escape=instruction.escape):
         name, equals, default = word.partition("=")
