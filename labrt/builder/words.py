@@ -57,7 +57,8 @@ def cut(text: str, *, escape: str = "\\") -> list[str]:
             word, at = word + text[at : at + 2], at + 2
             continue
         if not quote and letter in _BLANKS:
-            words, word = [*words, *([word] if word else [])], ""
+            words += [word] if word else []
+            word = ""
         else:
             word += letter
             if letter == quote:
@@ -146,15 +147,19 @@ class _Lexer:
                 return (value or "") if operator == "}" else self._operate(match[0], value, operator)
         raise InvalidInput(f"${{{match[0]}{self.text[self.at :]:.40}: not understood", remedy="${NAME:-word}, …")
 
-    def _word(self, until: str = "}") -> str:
+    def _inner(self, until: str = "}") -> list[tuple[str, bool]]:
+        """Read what stands within ${…}, up to where it ends."""
         self.depth += 1
         if self.depth > _DEEPEST:
             raise InvalidInput(f"variables nested deeper than {_DEEPEST}", remedy="do not trust who wrote it")
-        word = "".join(piece for piece, _ in self.pieces(until))
+        pieces = self.pieces(until)
         self.depth -= 1
         if self.at >= len(self.text):
             raise InvalidInput("a ${ without its }", remedy="close it")
-        return word
+        return pieces
+
+    def _word(self) -> str:
+        return "".join(piece for piece, _ in self._inner())
 
     def _operate(self, name: str, value: str | None, operator: str) -> str:
         word = self._pattern("/}") if operator in ("/", "//") else self._pattern() if operator[0] in "#%" else ""
@@ -179,13 +184,7 @@ class _Lexer:
 
     def _pattern(self, until: str = "}") -> str:
         """Read a pattern as a regular expression: what is quoted or escaped stands for itself."""
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise InvalidInput(f"variables nested deeper than {_DEEPEST}", remedy="do not trust who wrote it")
-        pieces = self.pieces(until)
-        self.depth -= 1
-        if self.at >= len(self.text):
-            raise InvalidInput("a ${ without its }", remedy="close it")
+        pieces = self._inner(until)
         wild = {"*": ".*", "?": "."}
         parts = [wild.get(piece, re.escape(piece)) if not quoted else re.escape(piece) for piece, quoted in pieces]
         twice = (part == before == ".*" for part, before in zip(parts, ["", *parts], strict=False))  # ** is *
