@@ -60,15 +60,14 @@ def is_archive(root: Root, source: Source) -> bool:
         return len(head) == tar.BLOCK and bool(head.strip(b"\0"))
 
 
-def readable(file: IO[bytes]) -> Readable:
+def readable(file: io.BufferedReader) -> Readable:
     """Return what reads a file that layers could not be: bzip2 and xz; the rest is seen to by image/compression."""
-    head = file.read(6)
-    file.seek(0)
+    head = file.peek(6)
     if head.startswith(b"BZh"):
         import bz2
 
         return _Checked(bz2.BZ2File(file), OSError)
-    if head == b"\xfd7zXZ\0":
+    if head.startswith(b"\xfd7zXZ\0"):
         import lzma
 
         return _Checked(lzma.LZMAFile(file), lzma.LZMAError)

@@ -63,7 +63,7 @@ class Context:
         place = tempfile.mkdtemp(prefix="labrt-context-")
         try:
             try:
-                layer.apply(readable(_seekable(stream)), place, as_root=False)
+                layer.apply(readable(_buffered(stream)), place, as_root=False)
             except UnsafeLayer as error:
                 raise UnsafeLayer(f"the context: {error.message}", remedy=error.remedy) from None
             return cls._within(place, os.path.normpath(dockerfile.lstrip("/")), own=True)
@@ -108,31 +108,9 @@ class Context:
         return f"<Context {self.path} {self.name}>"
 
 
-def _seekable(stream: IO[bytes]) -> IO[bytes]:
-    """Return a stream that can be looked at and read from its beginning again; one that cannot is kept in a file."""
-    if stream.seekable():
-        return stream
-    if isinstance(stream, io.BufferedReader):
-        head = stream.peek(6)[:6]
-        if not head.startswith((b"BZh", b"\xfd7zXZ")):  # which image/compression reads as it comes
-            return cast(IO[bytes], _Plain(stream))
-    copy = tempfile.TemporaryFile()  # noqa: SIM115 - goes with its last reader
-    shutil.copyfileobj(stream, copy, 1 << 20)
-    copy.seek(0)
-    return copy
-
-
-class _Plain:
-    """A pipe of whose first six bytes can be asked without taking them."""
-
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self.stream = stream
-
-    def read(self, size: int, /) -> bytes:
-        return self.stream.peek(size)[:size] if size == 6 else self.stream.read(size)
-
-    def seek(self, offset: int) -> int:
-        return offset
+def _buffered(stream: IO[bytes]) -> io.BufferedReader:
+    """Return a stream into which one can look before one reads, a pipe, too."""
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))
 
 
 def _read(path: str, inside: str) -> tuple[str, int]:
