@@ -23,13 +23,9 @@ from labrt.builder import adding, selecting
 from labrt.builder.ignore import Patterns
 from labrt.builder.selecting import Root, Source
 from labrt.errors import InvalidInput, NotFound
-from labrt.image.tar import XATTR, is_kept
+from labrt.image import pack
 from labrt.image.whiteouts import PREFIX
 
-_TYPES = {
-    stat.S_IFREG: tarfile.REGTYPE, stat.S_IFDIR: tarfile.DIRTYPE, stat.S_IFLNK: tarfile.SYMTYPE,
-    stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE,
-}  # fmt: skip
 _SYMBOLIC = re.compile(r"([ugoa]*)([=+-])([rwxXst]*)")
 _LARGEST = 1 << 20  # bytes that are read of an image's /etc/passwd and /etc/group
 
@@ -167,15 +163,11 @@ class _Layer:
     def _add(self, root: Root, path: str, target: str, status: os.stat_result) -> None:
         if target in self.dirs and stat.S_ISDIR(status.st_mode) and target in self.made:
             return  # two sources have a directory of this name
-        info = tarfile.TarInfo(self._place(target, stat.S_ISDIR(status.st_mode)))
-        info.type = _TYPES[stat.S_IFMT(status.st_mode)]
-        info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
-        if self.plan.owners:
-            info.uid, info.gid = status.st_uid, status.st_gid
+        info = pack.bare(self._place(target, stat.S_ISDIR(status.st_mode)), status)
+        if not self.plan.owners:
+            info.uid = info.gid = 0
         if info.issym():
             info.linkname = root.target(path)
-        elif info.isdev():
-            info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         same = self.links.setdefault((status.st_dev, status.st_ino), info.name) if status.st_nlink > 1 else info.name
         if same != info.name and not info.isdir():
             info.type, info.linkname = tarfile.LNKTYPE, same
@@ -188,8 +180,7 @@ class _Layer:
             if not stat.S_ISREG(now.st_mode):
                 raise InvalidInput(f"/{path} has changed while it was copied", remedy="try again")
             info.size = now.st_size
-            keys = filter(is_kept, sorted(os.listxattr(fd)))
-            info.pax_headers = {XATTR + key: os.getxattr(fd, key).decode("utf-8", "surrogateescape") for key in keys}
+            info.pax_headers = pack.attributes(fd)
             self._write(info, content)
 
     def _write(self, info: tarfile.TarInfo, content: IO[bytes] | None = None) -> None:

@@ -93,26 +93,35 @@ def entry(
     path: str, name: str, found: os.stat_result, mtime: int | None = None, owner: tuple[int, int] | None = None
 ) -> tarfile.TarInfo:
     """Describe a file for an archive, with its extended attributes; its content is to follow."""
-    info = tarfile.TarInfo(name)
-    info.type = _TYPES[stat.S_IFMT(found.st_mode)]
-    info.mode = stat.S_IMODE(found.st_mode)
-    info.uid, info.gid = owner or (found.st_uid, found.st_gid)
-    info.mtime = found.st_mtime_ns // 10**9 if mtime is None else mtime
+    info = bare(name, found)
+    info.uid, info.gid = owner or (info.uid, info.gid)
+    info.mtime = info.mtime if mtime is None else mtime
     if info.isreg():
         info.size = found.st_size
     elif info.issym():
         info.linkname = os.readlink(path)
-    elif info.isdev():
-        info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
-    records: dict[str, str] = {}
-    info.pax_headers = records
-    if mtime is None and found.st_mtime_ns % 10**9:
-        records["mtime"] = _seconds(found.st_mtime_ns)
-    if not info.issym():
-        for key in filter(is_kept, sorted(os.listxattr(path, follow_symlinks=False))):
-            value = os.getxattr(path, key, follow_symlinks=False)
-            records[XATTR + key] = value.decode("utf-8", "surrogateescape")
+    exact = {"mtime": _seconds(found.st_mtime_ns)} if mtime is None and found.st_mtime_ns % 10**9 else {}
+    info.pax_headers = exact if info.issym() else {**exact, **attributes(path)}
     return info
+
+
+def bare(name: str, found: os.stat_result) -> tarfile.TarInfo:
+    """Describe a file by its status alone: kind, mode, owner, time in whole seconds, a device's numbers."""
+    info = tarfile.TarInfo(name)
+    info.type = _TYPES[stat.S_IFMT(found.st_mode)]
+    info.mode, info.mtime = stat.S_IMODE(found.st_mode), found.st_mtime_ns // 10**9
+    info.uid, info.gid = found.st_uid, found.st_gid
+    if info.isdev():
+        info.devmajor, info.devminor = os.major(found.st_rdev), os.minor(found.st_rdev)
+    return info
+
+
+def attributes(where: str | int) -> dict[str, str]:
+    """Return the extended attributes that belong to a layer, as a pax header has them. Of a link, the link's own."""
+    follow = isinstance(where, int)  # the system refuses to be told not to follow a descriptor
+    keys = filter(is_kept, sorted(os.listxattr(where, follow_symlinks=follow)))
+    values = {key: os.getxattr(where, key, follow_symlinks=follow) for key in keys}
+    return {XATTR + key: value.decode("utf-8", "surrogateescape") for key, value in values.items()}
 
 
 def _seconds(nanoseconds: int) -> str:
