@@ -17,14 +17,13 @@ import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from labrt.errors import LabrtError, NotFound
 from labrt.image import files
 from labrt.image.digest import Digest
-from labrt.linux import btrfs, fscontext, ledger, loop
+from labrt.linux import btrfs, fscontext, ledger
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage import disks
-from labrt.storage.directories import Directories
+from labrt.storage.directories import Directories, noted
 from labrt.storage.workshop import is_host_root
 
 if TYPE_CHECKING:
@@ -53,13 +52,7 @@ class Btrfs(Directories):
             return "this kernel has no btrfs (nor its module)"
         if btrfs.is_btrfs(disks.existing(paths.layers)):
             return None
-        if disks.program("mkfs.btrfs") is None:
-            return "mkfs.btrfs is missing: sudo apt-get install -y btrfs-progs"
-        try:
-            loop.free()
-        except LabrtError as error:
-            return str(error)
-        return None
+        return disks.can_make("mkfs.btrfs", "btrfs-progs")
 
     # The disk ---------------------------------------------------------------------------------------------------------
 
@@ -92,8 +85,7 @@ class Btrfs(Directories):
     def _make_disk(self) -> None:
         """Make a file with a file system in it. It is sparse: it takes the room of what is in it, not of its size."""
         new = f"{self.disk}.new"
-        with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.truncate(self.size or disks.size(self.place))
+        disks.make(new, self.size or disks.size(self.place))
         try:
             disks.make_file_system(["mkfs.btrfs", "-q", "-f", "-L", "labrt", new], beside=self.place)
             os.rename(new, self.disk)
@@ -135,13 +127,9 @@ class Btrfs(Directories):
 
     def usage(self, what: Digest | str) -> int:
         """Return how many bytes of disk a layer takes beyond those below, or a container beyond its image."""
-        path = self._layer(what) if isinstance(what, Digest) else self._container(what)
-        if not os.path.isdir(path):
-            raise NotFound(f"{what} is not here")
-        if isinstance(what, Digest):
-            with contextlib.suppress(FileNotFoundError), open(os.path.join(path, "size")) as file:
-                return int(file.read())
-        return btrfs.exclusive(path)
+        path = self._existing(what)
+        size = noted(os.path.join(path, "size")) if isinstance(what, Digest) else None
+        return btrfs.exclusive(path) if size is None else size
 
 
 def _close(mount: int, entry: ledger.Entry) -> None:

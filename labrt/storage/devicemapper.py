@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from labrt.errors import Conflict, LabrtError, NotFound
+from labrt.errors import Conflict, NotFound
 from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.linux import devmapper, fscontext, ledger, loop
@@ -28,7 +28,7 @@ from labrt.linux.devmapper import Target
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage import disks
-from labrt.storage.directories import Directories
+from labrt.storage.directories import Directories, noted
 from labrt.storage.workshop import is_host_root
 
 if TYPE_CHECKING:
@@ -62,15 +62,9 @@ class DeviceMapper(Directories):
         for target in ("thin-pool", "thin"):
             if reason := devmapper.can_use(target):
                 return reason
-        if disks.program("mkfs.ext4") is None:
-            return "mkfs.ext4 is missing: sudo apt-get install -y e2fsprogs"
         if not fscontext.known("ext4"):
             return "this kernel has no ext4"
-        try:
-            loop.free()
-        except LabrtError as error:
-            return str(error)
-        return None
+        return disks.can_make("mkfs.ext4", "e2fsprogs")
 
     # The pool ---------------------------------------------------------------------------------------------------------
 
@@ -100,8 +94,7 @@ class DeviceMapper(Directories):
         entry = self._record(self.pool)
         for path, size in ((data, self.size or disks.size(self.place)), (metadata, METADATA)):
             if not os.path.exists(path):
-                with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                    file.truncate(size)
+                disks.make(path, size)
         try:
             with loop.attached(data) as blocks, loop.attached(metadata) as index:
                 sectors = os.path.getsize(data) // 512 // BLOCK * BLOCK
@@ -175,18 +168,14 @@ class DeviceMapper(Directories):
             raise NotFound(f"layer {below[-1].short} has no disk here", remedy="remove the image, and pull it again")
         with files.locked(os.path.join(self.place, ".next")):
             note = os.path.join(self.place, "next")
-            number = BASE + 1
-            with contextlib.suppress(FileNotFoundError, ValueError), open(note) as file:
-                number = int(file.read())
+            number = noted(note) or BASE + 1
             files.replace(note, str(number + 1).encode())
             files.replace(os.path.join(directory, "device"), str(number).encode())
         devmapper.message(self.pool, f"create_snap {number} {origin}")
         return number
 
     def _number(self, directory: str) -> int | None:
-        with contextlib.suppress(FileNotFoundError, ValueError), open(os.path.join(directory, "device")) as file:
-            return int(file.read())
-        return None
+        return noted(os.path.join(directory, "device"))
 
     def _delete(self, number: int) -> None:
         self._deactivate(number)
@@ -214,11 +203,7 @@ class DeviceMapper(Directories):
         return applied
 
     def _size(self, layers: Sequence[Digest]) -> int:
-        total = 0
-        for chain_id in layers:
-            with contextlib.suppress(FileNotFoundError, ValueError), open(self._layer(chain_id) + "/size") as file:
-                total += int(file.read())
-        return total
+        return sum(noted(os.path.join(self._layer(chain_id), "size")) or 0 for chain_id in layers)
 
     def _mapped(self, number: int) -> int:
         """Return how many bytes a disk has ever written, its origins' included. It must be active."""
@@ -245,12 +230,12 @@ class DeviceMapper(Directories):
 
     def usage(self, what: Digest | str) -> int:
         """Return how many bytes a layer has written beyond those below, or a container beyond its image."""
-        path = self._layer(what) if isinstance(what, Digest) else self._container(what)
-        if not os.path.isdir(path):
-            raise NotFound(f"{what} is not here")
+        path = self._existing(what)
+        if isinstance(what, Digest):
+            return self._size([what])
         number = self._number(path)
-        if isinstance(what, Digest) or number is None:
-            return self._size([what]) if isinstance(what, Digest) else 0
+        if number is None:
+            return 0
         layers = [Digest.parse(each) for each in self._about(what)["chain_ids"]]
         active = devmapper.find(self._name(number)) is not None
         with self._open_pool() as pool, contextlib.nullcontext() if active else self._active(pool, number):

@@ -192,10 +192,7 @@ class Directories(abc.ABC):
 
     def usage(self, what: Digest | str) -> int:
         """Return how many bytes of disk a layer or a container takes for itself. Files linked twice count once."""
-        path = self._layer(what) if isinstance(what, Digest) else self._container(what)
-        if not os.path.isdir(path):
-            raise NotFound(f"{what} is not here")
-        return disk_usage(path)
+        return disk_usage(self._existing(what))
 
     # Housekeeping -----------------------------------------------------------------------------------------------------
 
@@ -206,6 +203,12 @@ class Directories(abc.ABC):
         if not _CONTAINER_ID.fullmatch(container_id):
             raise InvalidInput(f"{container_id!r:.80} is no container id", remedy="letters, digits, '_', '.' and '-'")
         return os.path.join(self.root, "containers", container_id)
+
+    def _existing(self, what: Digest | str) -> str:
+        path = self._layer(what) if isinstance(what, Digest) else self._container(what)
+        if not os.path.isdir(path):
+            raise NotFound(f"{what} is not here")
+        return path
 
     def _about(self, container_id: str) -> dict[str, Any]:
         return _read(os.path.join(self._container(container_id), "container.json"))
@@ -261,6 +264,13 @@ def _read(path: str) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError, ValueError), open(path, "rb") as file:
         return dict(json.load(file))
     return {}
+
+
+def noted(path: str) -> int | None:
+    """Read a number that a driver has noted; None where there is none, or a power cut has emptied the file."""
+    with contextlib.suppress(FileNotFoundError, ValueError), open(path) as file:
+        return int(file.read())
+    return None
 
 
 def _write(path: str, value: dict[str, Any], *, durable: bool = True) -> None:

@@ -1,7 +1,7 @@
 """Disks in files: how large one may be, and a file system for it.
 
     size = disks.size("/var/lib/labrt/layers/btrfs")
-    disks.make_file_system(["mkfs.ext4", "-q", path], beside=path)
+    disks.make(path, size); disks.make_file_system(["mkfs.ext4", "-q", path], beside=path)
 
 The files are sparse: they take the room of what is in them, not of their size.
 """
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 
 from labrt.errors import LabrtError, kernel_error
+from labrt.linux import loop
 
 GIB = 1 << 30
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -23,6 +24,17 @@ _LEAST = 256 << 20  # bytes that a file system of this kind wants to begin with
 def program(name: str) -> str | None:
     """Return the path of a program that root has; None when it is not installed."""
     return shutil.which(name, path=PATH)
+
+
+def can_make(mkfs: str, package: str) -> str | None:
+    """Return None when a disk in a file can be made and used here, else what is missing: mkfs, or loop devices."""
+    if program(mkfs) is None:
+        return f"{mkfs} is missing: sudo apt-get install -y {package}"
+    try:
+        loop.free()
+    except LabrtError as error:
+        return str(error)
+    return None
 
 
 def existing(path: str) -> str:
@@ -48,6 +60,12 @@ def need_room(beside: str) -> None:
     if room(beside) < _LEAST:
         remedy = "make room: labrt prune, or a larger disk"
         raise kernel_error(f"a file system of {_LEAST} bytes beside {beside}", errno.ENOSPC, remedy=remedy)
+
+
+def make(path: str, size: int) -> None:
+    """Make an empty disk of this size in bytes, for its owner only: a container's secrets may come to lie on it."""
+    with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.truncate(size)
 
 
 def make_file_system(command: list[str], *, beside: str) -> None:
