@@ -137,7 +137,7 @@ class Union:
         """Leave a whiteout, if a lower branch has something there that would come through."""
         if self.below(path):
             directory, name = os.path.split(self.upper(path))
-            os.close(os.open(os.path.join(directory, PREFIX + name), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o400))
+            _mark(os.path.join(directory, PREFIX + name))
 
     def reveal(self, path: str) -> None:
         """Take away the whiteout of a name that the highest branch has again."""
@@ -164,8 +164,7 @@ class Union:
         """Mark a directory of the highest branch as opaque, if something would show through now or without whiteout."""
         directory, name = os.path.split(self.upper(path))
         if self.below(path) or os.path.lexists(os.path.join(directory, PREFIX + name)):
-            mark = os.path.join(directory, name, OPAQUE_NAME)
-            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o400))
+            _mark(os.path.join(directory, name, OPAQUE_NAME))
 
     def remove_directory(self, path: str) -> None:
         """Remove a directory that shows nothing. In the highest branch it may still hold whiteouts."""
@@ -196,15 +195,18 @@ class Union:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), new)
         self.copy_up(old)
         if source[0].is_directory:
-            with contextlib.suppress(FileExistsError):  # what lower branches have at its new place stays hidden
-                mark = os.path.join(self.upper(old), OPAQUE_NAME)
-                os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400))
+            _mark(os.path.join(self.upper(old), OPAQUE_NAME))  # what lower branches have at its new place stays hidden
         self.hide(old)
         os.rename(self.upper(old), self.upper(new))
         self.reveal(new)
 
     def __repr__(self) -> str:
         return f"<Union of {len(self.branches)} branches, writing to {self.branches[0]}>"
+
+
+def _mark(path: str) -> None:
+    """Make one of AUFS's own files, which are empty. Harmless when it is there."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o400))
 
 
 def _step(stack: list[Found], name: str) -> list[Found]:
