@@ -167,10 +167,6 @@ class Firewall:
         with contextlib.suppress(FileNotFoundError):
             nft.run(f"delete element inet {self.table} {name} {{ {key} }}")
 
-    def exists(self) -> bool:
-        """Whether the table is there."""
-        return ("inet", self.table) in nft.tables()
-
     def remove(self) -> bool:
         """Delete the table with all that is in it; False if there was none."""
         try:
