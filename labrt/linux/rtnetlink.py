@@ -1,7 +1,7 @@
 """Moving a network interface into another network namespace, with its addresses: a little of rtnetlink(7), by hand.
 
     move("eth1", namespace, name="eth0")      `namespace` is a descriptor of /proc/PID/ns/net
-    ask("…", RTM_NEWLINK, NLM_F_ACK, body)    one request, for network/links.py, addresses.py and routes.py
+    ask("…", RTM_NEWLINK, NLM_F_ACK, link(index) + attribute(…))      one request: network/{links,addresses,routes}.py
 
 The kernel takes an interface's addresses away when it moves, so they are read before and given back after. What it is
 called then may be a template, `eth%d`: the kernel counts. See netlink(7), rtnetlink(7), network_namespaces(7).
@@ -29,6 +29,7 @@ IFLA_IFNAME, IFLA_NET_NS_FD = 3, 28
 IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS, IFA_F_PERMANENT = 3, 6, 8, 0x80
 RT_SCOPE_UNIVERSE = 0
 IFF_UP = 1
+IFINFOMSG, IFADDRMSG = struct.Struct("=BxHiII"), struct.Struct("=BBBBI")  # what messages begin with
 
 
 class Address(NamedTuple):
@@ -62,11 +63,11 @@ def move(interface: str, namespace: int, *, name: str = "") -> None:
     with entered(namespace):
         (index,) = {index for index, _ in socket.if_nameindex()} - {*there}  # its number may be another one now
         for address in addresses:
-            _give(wanted, index, address)
+            give(f"give {wanted} its address", index, address)
         _change_link(f"switch {wanted} on", index, b"", up=True)
         # IPv6 leaves an interface with the switch; what was there before is given once more, and may be there already.
         for address in (one for one in addresses if one.family == socket.AF_INET6):
-            _give(wanted, index, address)
+            give(f"give {wanted} its address", index, address)
 
 
 @contextlib.contextmanager
@@ -88,17 +89,20 @@ def entered(namespace: int) -> Iterator[None]:
 
 def _change_link(what: str, index: int, attributes: bytes, *, up: bool = False) -> None:
     flags = IFF_UP if up else 0
-    body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, flags, flags)
-    ask(what, RTM_NEWLINK, NLM_F_ACK, body + attributes)
+    ask(what, RTM_NEWLINK, NLM_F_ACK, link(index, flags, flags) + attributes)
+
+
+def link(index: int = 0, flags: int = 0, mask: int = 0, *, family: int = socket.AF_UNSPEC) -> bytes:
+    """Pack what a message about a link begins with; of its flags those in `mask` are set to what `flags` says."""
+    return IFINFOMSG.pack(family, 0, index, flags, mask)
 
 
 def _addresses(index: int) -> list[Address]:
     """Read what an interface has of permanent addresses with global scope, of IPv4 and IPv6."""
     found = []
-    body = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, index)
-    for answer in ask("list addresses", RTM_GETADDR, NLM_F_DUMP, body):
-        family, prefix, flags, scope, of = struct.unpack_from("=BBBBI", answer)
-        attributes = dict(attributes_of(answer[8:]))
+    for answer in ask("list addresses", RTM_GETADDR, NLM_F_DUMP, IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, index)):
+        family, prefix, flags, scope, of = IFADDRMSG.unpack_from(answer)
+        attributes = dict(attributes_of(answer[IFADDRMSG.size :]))
         if IFA_FLAGS in attributes:  # all 32 of them; the header has room for 8
             (flags,) = struct.unpack("=I", attributes[IFA_FLAGS])
         if of == index and scope == RT_SCOPE_UNIVERSE and flags & IFA_F_PERMANENT:
@@ -109,10 +113,11 @@ def _addresses(index: int) -> list[Address]:
     return found
 
 
-def _give(name: str, index: int, address: Address) -> None:
-    body = struct.pack("=BBBBI", address.family, address.prefix, IFA_F_PERMANENT, RT_SCOPE_UNIVERSE, index)
+def give(what: str, index: int, address: Address, flags: int = IFA_F_PERMANENT) -> None:
+    """Give an interface an address. Harmless when it has it. `what` is for the error, as of `ask`."""
+    body = IFADDRMSG.pack(address.family, address.prefix, flags, RT_SCOPE_UNIVERSE, index)
     try:
-        ask(f"give {name} its address", RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body + address.attributes)
+        ask(what, RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body + address.attributes)
     except KernelError as error:
         if error.errno != errno.EEXIST:
             raise

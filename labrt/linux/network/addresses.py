@@ -9,16 +9,13 @@ See ip-address(8), rtnetlink(7). Notebook 14.
 
 from __future__ import annotations
 
-import errno
 import ipaddress
 import socket
-import struct
 from typing import NamedTuple
 
-from labrt.errors import KernelError
 from labrt.linux import rtnetlink
 from labrt.linux.network import links
-from labrt.linux.rtnetlink import attribute
+from labrt.linux.rtnetlink import IFADDRMSG, attribute
 
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_F_NODAD = 1, 2, 4, 0x02
 
@@ -42,23 +39,18 @@ def add(interface: str, address: str) -> None:
         packed += attribute(IFA_BROADCAST, value.network.broadcast_address.packed)
     family = socket.AF_INET if value.version == 4 else socket.AF_INET6
     flags = 0 if value.version == 4 else IFA_F_NODAD
-    head = struct.pack("=BBBBI", family, value.network.prefixlen, flags, 0, links.index(interface))
-    asked = rtnetlink.NLM_F_ACK | rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL
-    try:
-        rtnetlink.ask(f"give {interface} the address {address}", rtnetlink.RTM_NEWADDR, asked, head + packed)
-    except KernelError as error:
-        if error.errno != errno.EEXIST:
-            raise
+    given = rtnetlink.Address(family, value.network.prefixlen, packed)
+    rtnetlink.give(f"give {interface} the address {address}", links.index(interface), given, flags)
 
 
 def listed() -> list[Address]:
     """List the addresses of all interfaces of our network namespace."""
     found = []
     names = dict(socket.if_nameindex())
-    body = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)
+    body = IFADDRMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
     for answer in rtnetlink.ask("list addresses", rtnetlink.RTM_GETADDR, rtnetlink.NLM_F_DUMP, body):
-        family, prefix, _, _, index = struct.unpack_from("=BBBBI", answer)
-        told = dict(rtnetlink.attributes_of(answer[8:]))
+        family, prefix, _, _, index = IFADDRMSG.unpack_from(answer)
+        told = dict(rtnetlink.attributes_of(answer[IFADDRMSG.size :]))
         packed = told.get(IFA_LOCAL) or told.get(IFA_ADDRESS)
         if packed and family in (socket.AF_INET, socket.AF_INET6):
             found.append(Address(names.get(index, f"#{index}"), f"{socket.inet_ntop(family, packed)}/{prefix}"))

@@ -21,7 +21,7 @@ import struct
 from labrt.errors import Conflict, InvalidInput, KernelError, NotFound, NotSupported
 from labrt.linux import rtnetlink
 from labrt.linux.network.interfaces import IFF
-from labrt.linux.rtnetlink import attribute
+from labrt.linux.rtnetlink import IFINFOMSG, attribute
 
 # linux/if_link.h, linux/veth.h
 RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 17, 18, 19
@@ -29,7 +29,6 @@ IFLA_PROTINFO, IFLA_BRPORT_MODE, NLA_F_NESTED = 12, 4, 0x8000
 IFLA_ADDRESS, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 4, 5, 10, 18
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER, IFLA_MACVLAN_MODE = 1, 2, 1, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
-AF_BRIDGE = 7  # linux/socket.h; Python has no name for it
 NAME_SIZE = 16  # with the zero at its end
 
 
@@ -43,7 +42,7 @@ def bridge(name: str, *, mtu: int | None = None, mac: str = "") -> None:
 
 def veth(name: str, peer: str, *, namespace: int | None = None, mac: str = "", mtu: int | None = None) -> None:
     """Make a cable from `name`, here, to `peer`, in `namespace`. `mac` is the peer's."""
-    there = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0) + _common(peer, mtu, mac, namespace)
+    there = rtnetlink.link() + _common(peer, mtu, mac, namespace)
     _new(name, "veth", attribute(VETH_INFO_PEER, there), mtu=mtu)
 
 
@@ -63,8 +62,7 @@ def change(name: str, *, up: bool | None = None, master: str | None = None, mtu:
     body = b"" if mtu is None else attribute(IFLA_MTU, struct.pack("=I", mtu))
     if master is not None:
         body += attribute(IFLA_MASTER, struct.pack("=I", index(master) if master else 0))
-    flags, mask = (IFF.UP if up else 0, 0 if up is None else IFF.UP)
-    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index(name), flags, mask)
+    head = rtnetlink.link(index(name), IFF.UP if up else 0, 0 if up is None else IFF.UP)
     rtnetlink.ask(f"change {name}", rtnetlink.RTM_NEWLINK, rtnetlink.NLM_F_ACK, head + body)
 
 
@@ -75,15 +73,14 @@ def reflect(name: str) -> None:
     from a container to itself back to the bridge, which would think that it is there already.
     """
     port = attribute(IFLA_PROTINFO | NLA_F_NESTED, attribute(IFLA_BRPORT_MODE, b"\1"))
-    head = struct.pack("=BxHiII", AF_BRIDGE, 0, index(name), 0, 0)
+    head = rtnetlink.link(index(name), family=socket.AF_BRIDGE)
     rtnetlink.ask(f"set the hairpin mode of {name}", RTM_SETLINK, rtnetlink.NLM_F_ACK, head + port)
 
 
 def delete(name: str) -> bool:
     """Delete a link; False if there is none of this name."""
     try:
-        head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index(name), 0, 0)
-        rtnetlink.ask(f"delete {name}", RTM_DELLINK, rtnetlink.NLM_F_ACK, head)
+        rtnetlink.ask(f"delete {name}", RTM_DELLINK, rtnetlink.NLM_F_ACK, rtnetlink.link(index(name)))
     except (NotFound, KernelError) as error:
         if isinstance(error, NotFound) or error.errno == errno.ENODEV:
             return False
@@ -94,11 +91,10 @@ def delete(name: str) -> bool:
 def ports_of(bridge: str) -> list[str]:
     """Name what is plugged into a bridge. Raises NotFound."""
     number, names = struct.pack("=I", index(bridge)), dict(socket.if_nameindex())
-    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)
     found = []
-    for answer in rtnetlink.ask("list links", RTM_GETLINK, rtnetlink.NLM_F_DUMP, head):
-        (port,) = struct.unpack_from("=i", answer, 4)
-        if dict(rtnetlink.attributes_of(answer[16:])).get(IFLA_MASTER) == number and port in names:
+    for answer in rtnetlink.ask("list links", RTM_GETLINK, rtnetlink.NLM_F_DUMP, rtnetlink.link()):
+        _, _, port, _, _ = IFINFOMSG.unpack_from(answer)
+        if dict(rtnetlink.attributes_of(answer[IFINFOMSG.size :])).get(IFLA_MASTER) == number and port in names:
             found.append(names[port])
     return found
 
@@ -148,8 +144,7 @@ def _new(
     more: bytes = b"",
 ) -> None:  # fmt: skip
     info = attribute(IFLA_INFO_KIND, kind.encode()) + (attribute(IFLA_INFO_DATA, data) if data else b"")
-    head = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, 0, 0, 0)
-    body = head + _common(name, mtu, mac, namespace) + more + attribute(IFLA_LINKINFO, info)
+    body = rtnetlink.link() + _common(name, mtu, mac, namespace) + more + attribute(IFLA_LINKINFO, info)
     flags = rtnetlink.NLM_F_ACK | rtnetlink.NLM_F_CREATE | rtnetlink.NLM_F_EXCL
     try:
         rtnetlink.ask(f"make the {kind} {name}", rtnetlink.RTM_NEWLINK, flags, body)

@@ -16,12 +16,13 @@ from typing import NamedTuple
 
 from labrt.linux import rtnetlink
 from labrt.linux.network import links
-from labrt.linux.rtnetlink import attribute
+from labrt.linux.rtnetlink import RT_SCOPE_UNIVERSE, attribute
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
-RT_TABLE_MAIN, RTN_UNICAST, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 254, 1, 0, 253
+RT_TABLE_MAIN, RTN_UNICAST, RT_SCOPE_LINK = 254, 1, 253
 RTPROT_BOOT = 3
+RTMSG = struct.Struct("=BBBBBBBBI")  # what messages begin with
 PROTOCOLS = {1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # /etc/iproute2/rt_protos
 
 
@@ -56,9 +57,7 @@ def _ask(verb: str, interface: str, destination: str | None, via: str, kind: int
     body += attribute(RTA_GATEWAY, gateway.packed) if gateway else b""
     family = socket.AF_INET if network.version == 4 else socket.AF_INET6
     scope = RT_SCOPE_UNIVERSE if gateway or network.version == 6 else RT_SCOPE_LINK
-    head = struct.pack(
-        "=BBBBBBBBI", family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0
-    )  # fmt: skip
+    head = RTMSG.pack(family, network.prefixlen, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
     what = f"{verb} the route to {network} by {interface}" + (f" and {via}" if via else "")
     rtnetlink.ask(what, kind, rtnetlink.NLM_F_ACK | flags, head + body)
 
@@ -68,10 +67,10 @@ def listed() -> list[Route]:
     names = dict(socket.if_nameindex())
     found = []
     for family in (socket.AF_INET, socket.AF_INET6):
-        body = struct.pack("=BBBBBBBBI", family, 0, 0, 0, 0, 0, 0, 0, 0)
+        body = RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
         for answer in rtnetlink.ask("list routes", RTM_GETROUTE, rtnetlink.NLM_F_DUMP, body):
-            _, prefix, _, _, table, protocol, _, kind, _ = struct.unpack_from("=BBBBBBBBI", answer)
-            told = dict(rtnetlink.attributes_of(answer[12:]))
+            _, prefix, _, _, table, protocol, _, kind, _ = RTMSG.unpack_from(answer)
+            told = dict(rtnetlink.attributes_of(answer[RTMSG.size :]))
             if table != RT_TABLE_MAIN or kind != RTN_UNICAST or RTA_OIF not in told:
                 continue
             empty = b"\0" * (4 if family == socket.AF_INET else 16)
