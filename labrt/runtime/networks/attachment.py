@@ -17,7 +17,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from labrt.errors import Conflict, LabrtError, NotFound
@@ -29,8 +29,7 @@ from labrt.paths import Paths
 from labrt.runtime.networks import definition, etc, helper, uplink
 from labrt.runtime.networks.definition import Network
 from labrt.runtime.networks.leases import Endpoint, Leases
-
-ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - it is what is wished for
+from labrt.runtime.networks.publishing import Published
 
 
 class Plug(NamedTuple):
@@ -51,8 +50,7 @@ class Attachment:
         self.directory: str = os.path.join(self.where.containers, id)
         self.report: str = os.path.join(self.where.sockets, id, "endpoints.json")
         self.plugs: list[Plug] = []
-        self.claims: list[tuple[socket.socket, tuple[str, int]]] = []
-        self.publications: list[Publication] = []
+        self.published = Published(self.where)
         self.resolver: list[socket.socket] = []
         self.helper: process.Child | None = None
         self.namespace = -1
@@ -79,12 +77,12 @@ class Attachment:
     def detach(self) -> None:
         """Take all of it back: ports, helper, cables, addresses. Harmless when there is nothing."""
         with contextlib.suppress(LabrtError):
-            Firewall(definition.house(self.where)).unpublish(self.publications)
-        self.publications = []
+            self.published.unpublish()
         self._end_helper()
-        for sock in (*(sock for sock, _ in self.claims), *self.resolver):
+        self.published.release()
+        for sock in self.resolver:
             sock.close()
-        self.claims, self.resolver = [], []
+        self.resolver = []
         for plug in self.plugs:
             self._unplug(plug)
         self.plugs = []
@@ -167,48 +165,21 @@ class Attachment:
 
     def _publish(self) -> None:
         """Claim the published ports, and lead them to it."""
-        targets = {version: plug for version in (4, 6) if (plug := self._way_out(version))}
+        targets = self._targets()
         if not self.wishes["ports"]:
             return
         if not targets:
             raise Conflict("a port can be published only from a network that leads out of this machine",
                            remedy="--network bridge, or one that was made without --internal")  # fmt: skip
-        for wish in self.wishes["ports"]:
-            self._claim(wish, targets)
-        firewall = Firewall(definition.house(self.where))
-        try:
-            firewall.publish(self.publications)
-        except FileNotFoundError:  # somebody has flushed our rules
-            for plug in self.plugs:
-                uplink.repair(plug.network, self.where)
-            firewall.publish(self.publications)
+        self.published.publish(self.wishes["ports"], targets, self._repair)
 
-    def _claim(self, wish: Mapping[str, Any], targets: Mapping[int, Plug]) -> None:
-        """Claim one port, on IPv4 and IPv6 if no address is named; of a range, the first that is free."""
-        hosts = [wish["host"]] if wish["host"] else [ANY[4], ANY[6]]
-        problem: LabrtError | None = None
-        for port in [*range(wish["first"], wish["last"] + 1)] if wish["first"] else [0] * 8:
-            try:
-                claimed = _claim_all(wish["protocol"], hosts, port)
-            except LabrtError as error:
-                problem = error
-                continue
-            for sock in claimed:
-                self._lead(sock, wish, targets)
-            return
-        raise problem or Conflict("no port is free")
+    def _targets(self) -> dict[int, str]:
+        """Return the addresses, by IP version, that published ports are led to."""
+        return {version: plug.endpoint.address(version) for version in (4, 6) if (plug := self._way_out(version))}
 
-    def _lead(self, sock: socket.socket, wish: Mapping[str, Any], targets: Mapping[int, Plug]) -> None:
-        address, port = sock.getsockname()[:2]
-        version = 6 if ":" in address else 4
-        to = targets.get(version)
-        if to:
-            host = "" if address in ANY.values() else address
-            there = to.endpoint.address(version)
-            self.publications.append(Publication(wish["protocol"], host, port, there, wish["port"]))
-        else:  # the other version's address, by the relay alone
-            version, to = next(iter(targets.items()))
-        self.claims.append((sock, (to.endpoint.address(version), wish["port"])))
+    def _repair(self) -> None:
+        for plug in self.plugs:
+            uplink.repair(plug.network, self.where)
 
     # The helper, and files
 
@@ -218,12 +189,12 @@ class Attachment:
         named = [plug.network for plug in self.plugs if not plug.network.is_default]
         if (named or etc.needs_resolver(self.wishes)) and not self.resolver:
             self.resolver = _listen(self.namespace)
-        if not self.claims and not self.resolver:
+        if not self.published.claims and not self.resolver:
             return
         outward = self._way_out(4) or self._way_out(6)
         upstream = etc.upstream(self.wishes) if outward else []  # what is internal asks nobody outside
         self.helper = helper.start(
-            relays=self.claims, resolver=self.resolver, upstream=upstream, leases=self.where.leases,
+            relays=self.published.claims, resolver=self.resolver, upstream=upstream, leases=self.where.leases,
             networks=[network.name for network in named],
         )  # fmt: skip
 
@@ -248,11 +219,7 @@ class Attachment:
                 {"network": plug.network.name, "inside": plug.inside, "outside": plug.outside,
                  **plug.endpoint._asdict()} for plug in self.plugs
             ],
-            "ports": [
-                {"protocol": "udp" if sock.type == socket.SOCK_DGRAM else "tcp", "host": sock.getsockname()[0],
-                 "port": sock.getsockname()[1], "to": to[1]} for sock, to in self.claims
-            ],
-            "publications": [[*one] for one in self.publications],
+            **self.published.report(),
         }  # fmt: skip
         files.replace(self.report, json.dumps(report).encode(), durable=False)
 
@@ -291,13 +258,11 @@ class Attachment:
     def _refresh(self) -> None:
         """Lead routes and ports by the networks that are there now."""
         self._route()
-        targets = {version: plug.endpoint.address(version) for version in (4, 6) if (plug := self._way_out(version))}
-        if self.publications and {one.to for one in self.publications} != set(targets.values()):
-            Firewall(definition.house(self.where)).unpublish(self.publications)
+        targets, published = self._targets(), self.published
+        if published.publications and {one.to for one in published.publications} != set(targets.values()):
+            published.unpublish()
             self._end_helper()
-            for sock, _ in self.claims:
-                sock.close()
-            self.claims, self.publications = [], []
+            published.release()
             if targets:
                 self._publish()
         self._help()
@@ -332,22 +297,6 @@ def mend(where: Paths, id: str) -> None:
             Leases(where.leases, definition.load(where.networks, entry["network"])).give_back(id)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(report)
-
-
-def _claim_all(protocol: str, hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Claim the same port on each of these addresses: all or none. Of IPv4 and IPv6, only what this machine has."""
-    claimed: list[socket.socket] = []
-    try:
-        for host in hosts:
-            if host == ANY[6] and len(hosts) > 1 and not os.path.exists("/proc/net/if_inet6"):
-                continue
-            claimed.append(ports.claim(protocol, host, port))
-            port = claimed[-1].getsockname()[1]
-    except BaseException:
-        for sock in claimed:
-            sock.close()
-        raise
-    return claimed
 
 
 def _listen(namespace: int) -> list[socket.socket]:
