@@ -139,7 +139,7 @@ class Containers:
     def _register(self, directory: str, record: dict[str, Any]) -> None:
         """Give it its name, which nobody else may take in the same moment, and so make it exist."""
         with files.locked(os.path.join(self.where.containers, ".lock")):
-            taken = {container.name: container for container in self.list(all=True)}
+            taken = {other["name"]: container for container, other in self.records()}
             if record["name"] in taken:
                 other = taken[record["name"]]
                 remedy = f"`labrt rm {record['name']}`, or take another name"
@@ -151,22 +151,33 @@ class Containers:
     def list(self, *, all: bool = False) -> list[Container]:
         """List the containers that run, or with `all` every one; the newest first."""
         found = []
+        for container, _ in self.records():
+            with contextlib.suppress(ContainerNotFound):
+                if all or container.up:
+                    found.append(container)
+        return found
+
+    def records(self) -> Sequence[tuple[Container, dict[str, Any]]]:
+        """Return every container with its record, the newest first: read once, for it may be gone the next moment."""
+        found = []
         with contextlib.suppress(FileNotFoundError):
             for id in filter(_ID.fullmatch, os.listdir(self.where.containers)):
                 container = Container(id, self.where)
                 with contextlib.suppress(ContainerNotFound):
-                    created = container.record()["created"]
-                    if all or container.up:
-                        found.append((created, container))
-        return [container for _, container in sorted(found, key=lambda pair: -pair[0])]
+                    found.append((container, container.record()))
+        return sorted(found, key=lambda pair: -pair[1]["created"])
+
+    def image_ids(self) -> set[Digest]:
+        """Return the ids of the images that containers are made from, running or not."""
+        return {Digest.parse(record["image_id"]) for _, record in self.records()}
 
     def get(self, text: str) -> Container:
         """Find one by name, id, or the beginning of its id. ContainerNotFound if none, InvalidInput if several fit."""
-        candidates = self.list(all=True)
-        for container in candidates:
-            if text in (container.id, container.name):
+        candidates = self.records()
+        for container, record in candidates:
+            if text in (container.id, record["name"]):
                 return container
-        matches = [container for container in candidates if text and container.id.startswith(text)]
+        matches = [container for container, _ in candidates if text and container.id.startswith(text)]
         if len(matches) > 1:
             raise InvalidInput(f"{text!r} is the beginning of {len(matches)} container ids", remedy="give more digits")
         if not matches:

@@ -217,17 +217,17 @@ class Images:
 
         image = self.find(text)
         names = [name for name in self.layout.references() if self.layout.image(name).id == image.id]
-        containers = Containers(self.where).list(all=True)
-        users = [container for container in containers if container.image_id == image.id]
+        containers = Containers(self.where)
+        users = [record["name"] for _, record in containers.records() if record["image_id"] == str(image.id)]
         if users and len(names) == 1 and not force:
-            remedy = f"`labrt rm {users[0].name}` first, or `labrt rmi -f`"
-            raise Conflict(f"{image.reference.familiar} is used by container {users[0].name}", remedy=remedy)
+            remedy = f"`labrt rm {users[0]}` first, or `labrt rmi -f`"
+            raise Conflict(f"{image.reference.familiar} is used by container {users[0]}", remedy=remedy)
         self.layout.untag(image.reference)
         told = [f"Untagged: {image.reference.familiar}"]
         if len(names) == 1:
             told.append(f"Deleted: {image.id}")
             told += [f"Deleted: {chain}" for chain in self._remove_layers(image)]
-        nameless = {container.image_id for container in containers} - {other.id for other in self.all()}
+        nameless = containers.image_ids() - {other.id for other in self.all()}
         kept = [*(self.layout.manifests_of(nameless) if nameless else ()), *self.build_cache.blobs()]
         with contextlib.suppress(Conflict):  # somebody is pulling: what nobody names goes next time
             self.layout.collect(kept)

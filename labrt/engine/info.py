@@ -7,14 +7,16 @@ Each storage driver is asked whether it can work here, and says why not; it is t
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections import Counter
 from typing import NamedTuple
 
 import labrt
 from labrt import paths
 from labrt.engine.containers import Containers
 from labrt.engine.images import Images
-from labrt.errors import NotSupported
+from labrt.errors import ContainerNotFound, NotSupported
 
 
 class Info(NamedTuple):
@@ -41,16 +43,22 @@ def info(where: paths.Paths | None = None) -> Info:
 
     where = where or paths.default()
     images = Images(where)
-    counts = {"running": 0, "exited": 0, "created": 0}
-    for container in Containers(where).list(all=True):
-        status = container.status
-        counts[status] = counts.get(status, 0) + 1
+    counts = by_status(Containers(where))
     machine = os.uname()
     return Info(
         labrt.__version__, counts, len({image.id for image in images.all()}), images.driver.name, drivers(where),
         detect().mode, f"{machine.sysname} {machine.release}", machine.machine, len(os.sched_getaffinity(0)),
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), paths.owner() != 0, where.state, where.run,
     )  # fmt: skip
+
+
+def by_status(containers: Containers) -> Counter[str]:
+    """Count containers by their status."""
+    counts = Counter(running=0, exited=0, created=0)
+    for container in containers.list(all=True):
+        with contextlib.suppress(ContainerNotFound):  # removed just now
+            counts[container.status] += 1
+    return counts
 
 
 def drivers(where: paths.Paths) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from labrt.engine.inspect import rfc3339
-from labrt.errors import NotFound
+from labrt.errors import ContainerNotFound, NotFound
 from labrt.runtime.networks import definition
 from labrt.runtime.networks.definition import Network
 from labrt.runtime.networks.leases import Leases
@@ -34,7 +34,8 @@ def network_to_json(network: Network, networks: Networks) -> dict[str, Any]:
                 f"IPv{version}Address": f"{endpoint.address(version)}/{subnet.prefix}"
                 if (subnet := network.of(version)) else "" for version in (4, 6)
             }  # fmt: skip
-            within[container.id] = {"Name": container.name, "MacAddress": endpoint.mac, **addresses}
+            with contextlib.suppress(ContainerNotFound):  # removed just now
+                within[container.id] = {"Name": container.name, "MacAddress": endpoint.mac, **addresses}
     ranges = [{"Subnet": one.subnet, "Gateway": one.gateway, **({"IPRange": one.ip_range} if one.ip_range else {})}
               for one in network.subnets]  # fmt: skip
     return {

@@ -129,7 +129,7 @@ def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
     gone = Pruned()
     with images.layout.alone():
         _prune_containers(images, gone)
-        users = {container.image_id for container in Containers(where).list(all=True)}
+        users = Containers(where).image_ids()
         if all:
             _prune_images(images, users, gone)
         _prune_views(images)

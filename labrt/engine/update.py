@@ -144,8 +144,8 @@ def rename(container: Container, name: str) -> None:
     with container.locked(), files.locked(os.path.join(container.where.containers, ".lock")):
         record = container.record()
         old = record["name"]
-        for other in Containers(container.where).list(all=True):
-            if other.name == name:
+        for other, its in Containers(container.where).records():
+            if its["name"] == name:
                 raise Conflict(f"the name {name} is taken by container {other.id[:12]}", remedy="take another one")
         record["name"] = name
         _write(container, "labrt.json", record)

@@ -205,7 +205,7 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
     try:
         told = [line for one in (names if by_id else [name]) for line in images.remove(one, force=force)]
     except Conflict as error:
-        users = [one for one in shared.containers().list(all=True) if one.image_id == image.id]
+        users = [one for one, its in shared.containers().records() if its["image_id"] == str(image.id)]
         if not users:
             raise
         running = next((one for one in users if one.up), None)
