@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from labrt.builder import words
 from labrt.builder.dockerfile import Instruction, parse_one
 from labrt.errors import InvalidInput
+from labrt.image.durations import nanoseconds
 
 T = TypeVar("T")
 
@@ -24,8 +25,6 @@ Config = dict[str, Any]
 Variables = Mapping[str, str]
 
 SHELL = ("/bin/sh", "-c")
-_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
-_DURATION = re.compile(r"(\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _SIGNAL = re.compile(r"\d{1,2}|(SIG)?[A-Z][A-Z0-9]*([+-]\d{1,2})?", re.IGNORECASE)
 
@@ -80,16 +79,6 @@ def _explained(instruction: Instruction, function: Callable[[], T]) -> T:
         return function()
     except InvalidInput as error:
         instruction.fail(error.message, error.remedy)
-
-
-def duration(text: str) -> int | None:
-    """Read "1m30s" as Go writes it, in nanoseconds; None for what is none."""
-    if text == "0":
-        return 0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(f"{number}{unit}" for number, _, unit in parts) != text:
-        return None
-    return round(sum(float(number) * _UNITS[unit] for number, _, unit in parts))
 
 
 def set_env(config: Config, name: str, value: str) -> None:
@@ -206,7 +195,7 @@ def _healthcheck(config: Config, instruction: Instruction, variables: Variables)
             "start-interval": "StartInterval"}  # fmt: skip
     for flag, key in keys.items():
         if text := instruction.flag(flag):
-            value = duration(text)
+            value = nanoseconds(text)
             if value is None or 0 < value < 10**6:
                 instruction.fail(f"--{flag}={text} is no duration", "30s, 1m30s, 500ms; 1ms at least")
             found[key] = value

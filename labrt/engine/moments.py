@@ -12,26 +12,33 @@ import re
 import time
 
 from labrt.errors import InvalidInput
+from labrt.image.durations import nanoseconds
 
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?(?:ns|us|µs|ms|s|m|h))+")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+LATEST = 253_402_300_800  # the year 10000: later times cannot be written
 
 
 def parse(text: str, *, now: float | None = None) -> float:
     """Return seconds since the epoch. `now` None is now. Raises InvalidInput."""
     text = text.strip()
-    if re.fullmatch(r"-?\d+(\.\d+)?", text):
-        return float(text)
-    if _DURATION.fullmatch(text):
-        parts = re.findall(r"([\d.]+)([a-zµ]+)", text)
-        return (time.time() if now is None else now) - sum(float(number) * _UNITS[unit] for number, unit in parts)
-    # Docker writes nanoseconds, Python reads microseconds.
-    match = re.fullmatch(r"(.*?\d)(?:(\.\d{1,6})\d*)?([Zz]|[+-]\d\d:\d\d)?", text)
     try:
-        if match is None:
+        moment = _parse(text, time.time() if now is None else now)
+        if not abs(moment) < LATEST:
             raise ValueError
-        fraction = f"{match[2]:0<7}" if match[2] else ""
-        return datetime.datetime.fromisoformat(f"{match[1]}{fraction}{match[3] or ''}").timestamp()
+        return moment
     except ValueError:
         remedy = "10m, 1h30m, 2026-11-24T05:22:13, or seconds since 1970"
-        raise InvalidInput(f"{text!r} is no point in time", remedy=remedy) from None
+        raise InvalidInput(f"{text!r:.80} is no point in time", remedy=remedy) from None
+
+
+def _parse(text: str, now: float) -> float:
+    if re.fullmatch(r"-?\d+(\.\d+)?", text):
+        return float(text)
+    passed = nanoseconds(text)
+    if passed is not None:
+        return now - passed / 1e9
+    # Docker writes nanoseconds, Python reads microseconds.
+    match = re.fullmatch(r"(.*?\d)(?:(\.\d{1,6})\d*)?([Zz]|[+-]\d\d:\d\d)?", text)
+    if match is None:
+        raise ValueError
+    fraction = f"{match[2]:0<7}" if match[2] else ""
+    return datetime.datetime.fromisoformat(f"{match[1]}{fraction}{match[3] or ''}").timestamp()

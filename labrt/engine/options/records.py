@@ -18,8 +18,6 @@ from labrt.image.config import ImageConfig
 
 RESTARTS = ("no", "always", "unless-stopped", "on-failure")
 LOG_OPTIONS = ("max-size", "max-file")
-_DURATION = re.compile(r"(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h))+")
-_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 SHORTEST = 1_000_000  # nanoseconds: Docker's limit for a health check's times
 
@@ -102,10 +100,12 @@ def log_config(options: Options) -> dict[str, Any]:
 
 def duration(text: str, flag: str) -> int:
     """Read "1m30s", "500ms", "0" as Go writes them; in nanoseconds."""
-    if text != "0" and not _DURATION.fullmatch(text):
+    from labrt.image.durations import nanoseconds
+
+    found = nanoseconds(text)
+    if found is None:
         raise InvalidInput(f"{flag} {text!r} is no duration", remedy="30s, 1m30s, 500ms, …")
-    parts = re.findall(r"([\d.]+)(ns|us|µs|ms|s|m|h)", text)
-    return round(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return found
 
 
 def _healthcheck(options: Options, image: ImageConfig | None) -> dict[str, Any] | None:
