@@ -5,8 +5,9 @@
     container.exec("ps").stdout; container.logs(tail=5); container.top(); container.stats()
     container.update(memory="64m"); container.rename("siesta"); container.wait(); container.remove()
 
-What is done to a running one is done in modules of its own: lifecycle.py (stop, kill, wait), logs.py, update.py,
-top.py, stats.py, copy.py. A handle holds nothing: any process may have one, and several may at once.
+What is done to a running one is done in modules of its own: lifecycle.py (stop, kill, wait), results.py, logs.py,
+update.py, top.py, stats.py, copy.py; restore.py is for one whose monitor was killed. A handle holds nothing: any
+process may have one, and several may at once.
 """
 
 from __future__ import annotations
@@ -19,19 +20,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from labrt import paths
-from labrt.errors import Conflict, ContainerNotFound, LabrtError
+from labrt.errors import Conflict, ContainerNotFound
 from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.linux import ledger
 from labrt.runtime import container as runtime
 from labrt.runtime import state as states
-from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
 from labrt.runtime.state import State
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from labrt.engine.results import Result
     from labrt.engine.stats import Sample
     from labrt.engine.top import Process
@@ -198,24 +196,9 @@ class Container:
 
     def run_to_end(self, input: bytes | None = None) -> Result:
         """Start it, give it `input`, collect its output, and remove it at the end if it was created so."""
-        from labrt.engine.results import Result, communicate
+        from labrt.engine import results
 
-        output: dict[int, list[bytes]] = {wire.STDOUT: [], wire.STDERR: []}
-        try:
-            with self.launch(stdin=input is not None) as attached:
-                for stream, data in communicate(attached, input):
-                    output[stream].append(data)
-            code = attached.exit_code if attached.exit_code is not None else self.wait()
-        except BaseException:  # Ctrl-C, too
-            with contextlib.suppress(LabrtError):
-                if self.record()["options"]["remove"]:
-                    self.remove(force=True)
-                elif self.state.pid and self.state.kept:
-                    self.kill("KILL")
-            raise
-        if self.record_or_none("remove"):
-            self.remove(force=True)
-        return Result(code if code is not None else 255, *(b"".join(pieces) for pieces in output.values()))
+        return results.run_to_end(self, input)
 
     def record_or_none(self, option: str) -> Any:
         """Return one of the options that it was created with; None when it is gone."""
@@ -304,18 +287,6 @@ class Container:
 
         return sample(self)
 
-    def get_archive(self, path: str, stream: BinaryIO, *, follow: bool = False) -> None:
-        """Write a tar archive of a file or directory in it. See copy.py."""
-        from labrt.engine import copy
-
-        copy.get(self, path, stream, follow=follow)
-
-    def put_archive(self, path: str, stream: BinaryIO, *, owners: bool = False) -> None:
-        """Unpack a tar archive into a directory in it. See copy.py."""
-        from labrt.engine import copy
-
-        copy.put(self, path, stream, owners=owners)
-
     def logs(
         self, *, tail: int | None = None, follow: bool = False, since: float | None = None, until: float | None = None
     ) -> Iterator[Entry]:
@@ -333,19 +304,9 @@ class Container:
 
         One that was created to be removed at its end is removed: its monitor was to do that.
         """
-        state = self.state
-        if not state.monitor or states.monitor_alive(state):
-            return False
-        with contextlib.suppress(ContainerNotFound), self.locked():
-            if _as_written(self.runtime.state_file) == states.STOPPED or states.monitor_alive(self.state):
-                return False
-            self.runtime.mend()
-            self.note("die", exitCode=str(self.state.exit_code))
-            if not self.record_or_none("remove"):
-                return True
-        with contextlib.suppress(LabrtError):
-            self.remove(force=True)
-        return True
+        from labrt.engine import restore
+
+        return restore.mend(self)
 
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end.
@@ -399,13 +360,6 @@ def attributes(record: dict[str, Any]) -> dict[str, str]:
     """Return what events say of a container: image, name, and its labels."""
     labels = (record.get("Config") or {}).get("Labels") or {}
     return {**labels, "image": record["image"], "name": record["name"]}
-
-
-def _as_written(path: str) -> str:
-    """Return the status that stands in a state file, whether it is still true or not."""
-    with contextlib.suppress(FileNotFoundError, ValueError), open(path) as file:
-        return str(json.load(file).get("status"))
-    return ""
 
 
 def discard(id: str, where: paths.Paths) -> None:

@@ -13,11 +13,13 @@ somebody does, a container whose monitor was killed stays down, whatever its pol
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import TYPE_CHECKING
 
 from labrt import paths
 from labrt.engine.containers import Containers
 from labrt.errors import ContainerNotFound, LabrtError
+from labrt.runtime import state as states
 from labrt.runtime.restarts import Policy
 
 if TYPE_CHECKING:
@@ -35,6 +37,30 @@ def restore(where: paths.Paths | None = None) -> list[Container]:
                     container.start()
                     started.append(container)
     return started
+
+
+def mend(container: Container) -> bool:
+    """Take down what the killed monitor of one container would have, and note its end. See Container.mend."""
+    state = container.state
+    if not state.monitor or states.monitor_alive(state):
+        return False
+    with contextlib.suppress(ContainerNotFound), container.locked():
+        if _as_written(container.runtime.state_file) == states.STOPPED or states.monitor_alive(container.state):
+            return False
+        container.runtime.mend()
+        container.note("die", exitCode=str(container.state.exit_code))
+        if not container.record_or_none("remove"):
+            return True
+    with contextlib.suppress(LabrtError):
+        container.remove(force=True)
+    return True
+
+
+def _as_written(path: str) -> str:
+    """Return the status that stands in a state file, whether it is still true or not."""
+    with contextlib.suppress(FileNotFoundError, ValueError), open(path) as file:
+        return str(json.load(file).get("status"))
+    return ""
 
 
 def _is_due(container: Container) -> bool:

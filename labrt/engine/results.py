@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from labrt.errors import LabrtError
+from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
+
+if TYPE_CHECKING:
+    from labrt.engine.container import Container
 
 
 class Result(NamedTuple):
@@ -28,6 +33,26 @@ class Result(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Result(exit_code={self.exit_code}, stdout={self.stdout!r:.200}, stderr={self.stderr!r:.200})"
+
+
+def run_to_end(container: Container, input: bytes | None) -> Result:
+    """Start it, give it `input`, collect its output. See Container.run_to_end."""
+    output: dict[int, list[bytes]] = {wire.STDOUT: [], wire.STDERR: []}
+    try:
+        with container.launch(stdin=input is not None) as attached:
+            for stream, data in communicate(attached, input):
+                output[stream].append(data)
+        code = attached.exit_code if attached.exit_code is not None else container.wait()
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(LabrtError):
+            if container.record()["options"]["remove"]:
+                container.remove(force=True)
+            elif container.state.pid and container.state.kept:
+                container.kill("KILL")
+        raise
+    if container.record_or_none("remove"):
+        container.remove(force=True)
+    return Result(code if code is not None else 255, *(b"".join(pieces) for pieces in output.values()))
 
 
 def communicate(attached: Attachment, input: bytes | None) -> Iterator[tuple[int, bytes]]:
