@@ -138,12 +138,9 @@ def _listener(progress: Callable[[object], None] | bool) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Container", "Containers", "Result"):
-        from labrt.engine import containers
+    import importlib
 
-        return getattr(containers, name)
-    if name == "Images":
-        from labrt.engine.images import Images
-
-        return Images
+    places = {"Container": "container", "Containers": "containers", "Images": "images", "Result": "results"}
+    if name in places:
+        return getattr(importlib.import_module(f"labrt.engine.{places[name]}"), name)
     raise AttributeError(f"labrt.engine has no {name!r}")

@@ -82,7 +82,7 @@ class Networks:
     ) -> Network:  # fmt: skip
         id = os.urandom(32).hex()
         house = definition.house(self.where)
-        own = f"{house.replace('labrt', 'labrt0', 1)}" if name == DEFAULT else f"labrt-{id[:8]}"
+        own = house.replace("labrt", "labrt0", 1) if name == DEFAULT else f"labrt-{id[:8]}"
         interface = settings["parent"] if driver == "macvlan" else own
         network = Network(
             name, id, driver, time.time(), interface, tuple(subnets), internal,
@@ -147,8 +147,7 @@ class Networks:
         """Return the containers that are in it, or would be if they ran."""
         from labrt.engine.containers import Containers
 
-        found = [one for one in Containers(self.where).list(all=not running) if network.name in names_of(one)]
-        return found
+        return [one for one in Containers(self.where).list(all=not running) if network.name in names_of(one)]
 
     def inspect(self, text: str) -> dict[str, Any]:
         """Return it in the shape of the Engine API's NetworkInspect, with the containers that run in it."""
