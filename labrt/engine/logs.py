@@ -43,7 +43,7 @@ def entries(
     times are those of one clock, so what comes after `until` ends it.
     """
     container.record()
-    first, last = (None if moment is None else _text(moment) for moment in (since, until))
+    first, last = (None if moment is None else stamp(moment) for moment in (since, until))
     with contextlib.closing(Reader(container.runtime.log)) as reader:
         if tail is not None:
             reader.skip_to(tail)
@@ -54,7 +54,7 @@ def entries(
                 yield entry
 
 
-def _text(moment: float) -> str:
+def stamp(moment: float) -> str:
     """Write a time as the entries do, so that the two compare as text."""
     seconds, nanoseconds = divmod(round(moment * 1e9), 1_000_000_000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
@@ -68,7 +68,7 @@ def _all(reader: Reader) -> Iterator[Entry]:
 def _follow(container: Container, reader: Reader, until: float | None) -> Iterator[Entry]:
     pause = 0.02
     while True:
-        ended = not _goes_on(container)  # asked before reading: nothing comes after what is read then
+        ended = not goes_on(container)  # asked before reading: nothing comes after what is read then
         came = False
         for entry in _all(reader):
             came = True
@@ -79,7 +79,8 @@ def _follow(container: Container, reader: Reader, until: float | None) -> Iterat
         time.sleep(pause)
 
 
-def _goes_on(container: Container) -> bool:
+def goes_on(container: Container) -> bool:
+    """Whether something may still come: it runs, or its monitor is about to start it again."""
     try:
         state = container.state
     except ContainerNotFound:  # removed at its end; its log is held open

@@ -35,7 +35,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
     once = bool(inspecting.asked(container).get("Config", {}).get("StdinOnce", True))
     async with streams.hijack(request, tty=tty) as client:
         if flags["logs"]:
-            await _history(container, client, shown, tty)
+            await _history(shared, container, client, shown, tty)
         if flags["stream"]:
             with contextlib.suppress(ConnectionError, LabrtError):
                 container.note("attach")
@@ -43,13 +43,14 @@ async def attach(request: web.Request) -> web.StreamResponse:
     return streams.Taken()
 
 
-async def _history(container: Container, client: streams.Hijacked, shown: set[int], tty: bool) -> None:
+async def _history(
+    shared: context.Context, container: Container, client: streams.Hijacked, shown: set[int], tty: bool
+) -> None:
     from labrt.engine.api import logs
 
-    for entry in await asyncio.to_thread(lambda: [*container.logs()]):
-        data = logs.framed(entry, shown, tty)
-        if data:
-            await client.write(data)
+    async with contextlib.aclosing(logs.entries(container, shared)) as batches:
+        async for batch in batches:
+            await client.write(b"".join(logs.framed(entry, shown, tty) for entry in batch))
 
 
 async def _attached(shared: context.Context, container: Container, session: Attached) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Callable, Collection
 
 from aiohttp import web
 
-from labrt.engine import moments
+from labrt.engine import logs, moments
 from labrt.engine.api import context, router, streams
 from labrt.engine.container import Container
-from labrt.errors import ContainerNotFound, InvalidInput
+from labrt.errors import InvalidInput
 from labrt.runtime import wire
 from labrt.runtime.log import Entry
 from labrt.runtime.log_reader import Reader
@@ -30,8 +31,8 @@ async def answer(request: web.Request, container: Container) -> web.StreamRespon
     tty, follow = record["options"]["tty"], router.flag(request, "follow")
     stamps, details = router.flag(request, "timestamps"), router.flag(request, "details")
     kind = streams.MULTIPLEXED if not tty and request["version"] >= (1, 42) else streams.RAW
-    lines = entries(container, tail=_tail(request), follow=follow, since=_moment(request, "since"),
-                    until=_moment(request, "until"), shared=context.of(request),
+    lines = entries(container, context.of(request), tail=_tail(request), follow=follow,
+                    since=_moment(request, "since"), until=_moment(request, "until"),
                     gone=lambda: streams.is_gone(request))  # fmt: skip
     response = await streams.begin(request, kind)
     async with contextlib.aclosing(lines):
@@ -65,39 +66,23 @@ def _moment(request: web.Request, name: str) -> float | None:
 
 
 async def entries(
-    container: Container, *, tail: int | None, follow: bool, since: float | None, until: float | None,
-    shared: context.Context, gone: Callable[[], bool],
+    container: Container, shared: context.Context, *, tail: int | None = None, follow: bool = False,
+    since: float | None = None, until: float | None = None, gone: Callable[[], bool] = bool,
 ) -> AsyncGenerator[list[Entry], None]:  # fmt: skip
-    """Yield entries as engine/logs.py does, without ever waiting for a container that is silent."""
-    if not follow:
-        yield await shared.call(lambda: [*container.logs(tail=tail, since=since, until=until)])
-        return
-    import time
-
+    """Yield entries as engine/logs.py does, in pieces: the log may be long. No thread waits for who is silent."""
+    first, last = (None if moment is None else logs.stamp(moment) for moment in (since, until))
     with contextlib.closing(Reader(container.runtime.log)) as reader:
         if tail is not None:
             await shared.call(reader.skip_to, tail)
         pause = _PAUSE
         while True:
-            ended = not _goes_on(container)  # asked before reading: nothing comes after what is read then
+            ended = not follow or not logs.goes_on(container)  # asked before reading: nothing comes after that
             batch = await shared.call(reader.read)
             pause = _PAUSE if batch else min(pause * 1.5, _LONGEST_PAUSE)
-            stamped = [entry for entry in batch if since is None or moments.parse(entry.time) >= since]
-            if until is not None:
-                stamped = [entry for entry in stamped if moments.parse(entry.time) <= until]
-            if stamped:
-                yield stamped
+            fits = [one for one in batch if (not first or one.time >= first) and (not last or one.time <= last)]
+            if fits:
+                yield fits
             if not batch:
                 if ended or gone() or (until is not None and time.time() > until):
                     return
                 await asyncio.sleep(pause)
-
-
-def _goes_on(container: Container) -> bool:
-    try:
-        state = container.state
-    except ContainerNotFound:
-        return False
-    return bool(state.pid and state.kept)
-
-
