@@ -72,38 +72,68 @@ def _fits(event: Event, name: str, value: str) -> bool:
 
 
 def _every(path: str, follow: bool, until: float | None) -> Iterator[Event]:
-    """Yield all that is written and, with `follow`, what comes, over the change from one file to the next."""
-    with contextlib.suppress(FileNotFoundError), open(events.older(path), "rb") as before:
-        yield from parse(before)
-    file: BinaryIO | None = None
-    try:
+    """Yield all that is written and, with `follow`, what comes."""
+    with contextlib.closing(Follower(path, past=True)) as follower:
         while True:
-            if file is None:
-                with contextlib.suppress(FileNotFoundError):
-                    file = open(path, "rb")  # noqa: SIM115  (closed below)
-            moved = file is not None and is_elsewhere(file, path)  # asked before reading: complete then
-            if file is not None:
-                yield from parse(file)
-            if moved and file is not None:
-                file.close()
-                file = None
-                continue
+            yield from follower.read()
             if not follow or (until is not None and time.time() > until):
                 return
             time.sleep(_PAUSE)
-    finally:
-        if file is not None:
-            file.close()
 
 
-def is_elsewhere(file: BinaryIO, path: str) -> bool:
+class Follower:
+    """Reads what is written to the log of events, over the change from one file to the next: nothing twice.
+
+    From now on, or with `past` all that is there first.
+    """
+
+    def __init__(self, path: str, *, past: bool = False) -> None:
+        self._path = path
+        self._file = self._open(path)
+        self._older = self._open(events.older(path)) if past else None
+        if self._file and self._older and os.path.sameopenfile(self._file.fileno(), self._older.fileno()):
+            self._older.close()  # it was moved just now
+            self._older = None
+        if self._file and not past:
+            self._file.seek(0, os.SEEK_END)
+
+    def _open(self, path: str) -> BinaryIO | None:
+        with contextlib.suppress(FileNotFoundError):
+            return open(path, "rb")
+        return None
+
+    def read(self) -> Iterator[Event]:
+        """Yield what has come."""
+        if self._older:
+            yield from _parse(self._older)
+            self._older.close()
+            self._older = None
+        moved = True
+        while moved:
+            self._file = self._file or self._open(self._path)
+            if self._file is None:
+                return
+            moved = _is_elsewhere(self._file, self._path)  # asked before reading: complete then
+            yield from _parse(self._file)
+            if moved:
+                self._file.close()
+                self._file = None
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in (self._older, self._file):
+            if file:
+                file.close()
+
+
+def _is_elsewhere(file: BinaryIO, path: str) -> bool:
     """Whether the file at `path` is another one than this by now."""
     with contextlib.suppress(FileNotFoundError):
         return not os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     return False
 
 
-def parse(file: BinaryIO) -> Iterator[Event]:
+def _parse(file: BinaryIO) -> Iterator[Event]:
     """Read on from where we were; a line that has no end yet is left for the next time."""
     while (begin := file.tell(), line := file.readline())[1]:
         if not line.endswith(b"\n"):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from typing import Any, BinaryIO
+from typing import Any
 
 from aiohttp import web
 
@@ -22,29 +21,25 @@ async def listen(request: web.Request) -> web.StreamResponse:
     shared, wanted = context.of(request), router.filters(request, FILTERS)
     since, until = _moment(request, "since"), _moment(request, "until")
     lines = streams.Lines(request)
-    with contextlib.closing(Follower(shared.where.events)) as follower:
+    with contextlib.closing(events.Follower(shared.where.events, past=since is not None)) as follower:
         lines.response = await streams.begin(request)
-        if since is not None:
-            now = time.time() if until is None else until
-            for event in await shared.call(_past, shared, since, now, wanted):
-                await lines.send(_shape(event))
-        while until is None or time.time() <= until:
-            for event in follower.read():
-                if (until is None or event["timeNano"] / 1e9 <= until) and events.matches(event, wanted):
+        come = await shared.call(lambda: [*follower.read()])  # of the past there may be much
+        while True:
+            for event in come:
+                moment = event["timeNano"] / 1e9
+                fits = (since is None or moment >= since) and (until is None or moment <= until)
+                if fits and events.matches(event, wanted):
                     await lines.send(_shape(event))
-            if request.transport is None or request.transport.is_closing():
+            if (until is not None and time.time() > until) or streams.is_gone(request):
                 break
             await asyncio.sleep(_PAUSE)
+            come = [*follower.read()]
     return await lines.end()
 
 
 def _moment(request: web.Request, name: str) -> float | None:
     text = request.query.get(name, "")
     return moments.parse(text) if text else None
-
-
-def _past(shared: context.Context, since: float, until: float, wanted: dict[str, list[str]]) -> list[events.Event]:
-    return [*events.read(shared.where, since=since, until=until, filters=wanted)]
 
 
 def _shape(event: events.Event) -> dict[str, Any]:
@@ -54,39 +49,6 @@ def _shape(event: events.Event) -> dict[str, Any]:
     older = {"status": event["Action"], "id": event["Actor"]["ID"]}
     image = event["Actor"]["Attributes"].get("image")
     return older | ({"from": image} if image else {}) | event
-
-
-class Follower:
-    """Reads what is written to the log of events from now on, also when it goes on in a new file."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._file: BinaryIO | None = self._open()
-        if self._file:
-            self._file.seek(0, os.SEEK_END)
-
-    def _open(self) -> BinaryIO | None:
-        with contextlib.suppress(FileNotFoundError):
-            return open(self._path, "rb")
-        return None
-
-    def read(self) -> list[events.Event]:
-        """Return what has come."""
-        if self._file is None:
-            self._file = self._open()
-            return self.read() if self._file else []
-        moved = events.is_elsewhere(self._file, self._path)  # asked before reading: complete then
-        found = [*events.parse(self._file)]
-        if moved:
-            self._file.close()
-            self._file = self._open()
-            found += self.read() if self._file else []
-        return found
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file:
-            self._file.close()
 
 
 ROUTES: list[router.Route] = [("GET", "/events", listen)]
