@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection
 from enum import Enum
 
 from labrt.cli import signals
-from labrt.cli.keys import held_back
 from labrt.cli.remote import CHUNK, Remote
+from labrt.engine.keys import Keys
 from labrt.errors import LabrtError
 from labrt.linux import pty
 
@@ -61,12 +61,11 @@ class Session:
         shown: Collection[int] = (1, 2),
     ) -> None:
         self.remote, self.stdin, self.raw = remote, stdin, raw
-        self._keys, self._shown = keys, shown
+        self._keys, self._shown = Keys(keys), shown
         self.last_signal = 0
         self._forward, self._size = forward, size
         self._insisted = 0
         self._held: list[int] = []  # signals for a program that does not run yet
-        self._typed = b""  # the first of the keys that leave, perhaps
         self._wake = -1
 
     def run(self) -> Outcome:
@@ -155,15 +154,11 @@ class Session:
             self.remote.put(data)
 
     def _type(self, data: bytes) -> None:
-        """Pass keys on, up to those that leave. What may be the first of them waits for what comes after it."""
-        data = self._typed + data
-        before, found, _ = data.partition(self._keys)
-        held = 0 if found else held_back(data, self._keys)
-        self._typed = data[len(data) - held :]
-        keys = before[: len(before) - held]
-        if keys:
-            self.remote.put(keys)
-        if found:
+        """Pass keys on, up to those that leave."""
+        typed, left = self._keys.feed(data)
+        if typed:
+            self.remote.put(typed)
+        if left:
             raise _Left(Outcome.DETACHED)
 
     # Signals

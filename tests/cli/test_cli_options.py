@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from labrt.cli import keys
 from labrt.cli.commands import create, run
+from labrt.engine import keys
 from labrt.engine.containers import Containers
 from labrt.engine.options import Options
 from labrt.engine.options.model import FIELDS

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from labrt.cli import foreground, keys, parameters
-from labrt.engine import execs
+from labrt.cli import foreground, parameters
+from labrt.engine import execs, keys
 from labrt.errors import Conflict
 from labrt.runtime.container import Container
 

@@ -17,9 +17,10 @@ from typing import Any, TextIO
 
 import click
 
-from labrt.cli import foreground, keys, parameters
+from labrt.cli import foreground, parameters
 from labrt.cli.container_options import container_options
 from labrt.cli.pulling import Pulling
+from labrt.engine import keys
 from labrt.engine.containers import Container, Containers
 from labrt.engine.options import Options
 from labrt.errors import Conflict, InvalidInput

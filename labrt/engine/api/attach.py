@@ -11,6 +11,7 @@ import contextlib
 
 from aiohttp import web
 
+from labrt.engine import keys
 from labrt.engine.api import context, inspecting, router, starts, streams
 from labrt.engine.api.pipes import Pipe
 from labrt.engine.container import Container
@@ -18,14 +19,12 @@ from labrt.errors import Conflict, InvalidInput, LabrtError
 from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
 
-USUAL_KEYS = "ctrl-p,ctrl-q"
-
 
 async def attach(request: web.Request) -> web.StreamResponse:
     """Be attached to a container that runs, or wait until it is started."""
     shared, container = context.of(request), await context.of(request).find(request)
     record = container.record()
-    tty, keys = record["options"]["tty"], parse_keys(request.query.get("detachKeys", ""))
+    tty, leaving = record["options"]["tty"], parse_keys(request.query.get("detachKeys", ""))
     flags = {name: router.flag(request, name) for name in ("stdin", "stdout", "stderr", "stream", "logs")}
     shown = {wire.STDOUT} if flags["stdout"] else set()
     shown |= {wire.STDERR} if flags["stderr"] else set()
@@ -39,7 +38,7 @@ async def attach(request: web.Request) -> web.StreamResponse:
         if flags["stream"]:
             with contextlib.suppress(ConnectionError, LabrtError):
                 container.note("attach")
-                await _attached(shared, container, Attached(client, shown, tty, keys, stdin, once))
+                await _attached(shared, container, Attached(client, shown, tty, leaving, stdin, once))
     return streams.Taken()
 
 
@@ -70,10 +69,10 @@ class Attached:
     """One client and one container."""
 
     def __init__(
-        self, client: streams.Hijacked, shown: set[int], tty: bool, keys: bytes, stdin: bool, once: bool
+        self, client: streams.Hijacked, shown: set[int], tty: bool, leaving: bytes, stdin: bool, once: bool
     ) -> None:
         self.client, self.shown, self.tty, self.stdin, self.once = client, shown, tty, stdin, once
-        self.keys = Keys(keys) if tty else None
+        self.keys = keys.Keys(leaving) if tty else None
         self.left = False
 
     async def run(self, pipe: Pipe) -> None:
@@ -110,38 +109,12 @@ class Attached:
         await self.client.wait_gone()
 
 
-class Keys:
-    """Finds the keys that leave in what is typed. Those that may be their beginning are held back."""
-
-    def __init__(self, keys: bytes) -> None:
-        self.keys, self._held = keys, b""
-
-    def feed(self, data: bytes) -> tuple[bytes, bool]:
-        """Return what goes on to the container, and whether the keys have come."""
-        data = self._held + data
-        before, found, _ = data.partition(self.keys)
-        if found:
-            return before, True
-        for length in range(len(self.keys) - 1, 0, -1):
-            if data.endswith(self.keys[:length]):
-                self._held = data[-length:]
-                return data[:-length], False
-        self._held = b""
-        return data, False
-
-
 def parse_keys(text: str) -> bytes:
-    """Read "ctrl-p,ctrl-q". Raises InvalidInput."""
-    keys = b""
-    for name in (text or USUAL_KEYS).split(","):
-        letter = name[5:].upper()
-        if len(name) == 1 and name.isascii():
-            keys += name.encode()
-        elif name.lower().startswith("ctrl-") and len(letter) == 1 and "@" <= letter <= "_":
-            keys += bytes([ord(letter) & 0x1F])
-        else:
-            raise InvalidInput(f"Invalid detach keys ({text!r:.60}) provided")
-    return keys
+    """Read "ctrl-p,ctrl-q". Raises InvalidInput in docker's words."""
+    try:
+        return keys.parse(text)
+    except InvalidInput:
+        raise InvalidInput(f"Invalid detach keys ({text!r:.60}) provided") from None
 
 
 async def resize(request: web.Request) -> web.Response:

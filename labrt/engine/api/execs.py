@@ -16,6 +16,7 @@ from aiohttp import web
 
 from labrt.engine.api import attach, context, errors, router, streams
 from labrt.engine.api.pipes import Pipe
+from labrt.engine.keys import Keys
 from labrt.engine.container import Container
 from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, LabrtError, NotFound
 from labrt.linux import pty
@@ -216,12 +217,12 @@ async def _output(one: Exec, stream: int, pipe: Pipe, client: streams.Hijacked) 
 
 async def _input(one: Exec, pipe: Pipe | None, client: streams.Hijacked) -> None:
     """Return when the client has left, by keys or altogether."""
-    keys = attach.Keys(attach.parse_keys(one.wanted.get("DetachKeys") or "")) if one.tty else None
+    leaving = Keys(attach.parse_keys(one.wanted.get("DetachKeys") or "")) if one.tty else None
     wants = pipe is not None and bool(one.wanted.get("AttachStdin"))
     while data := await client.read():
         left = False
-        if keys is not None:
-            data, left = keys.feed(data)
+        if leaving is not None:
+            data, left = leaving.feed(data)
         if wants and data and pipe is not None:
             try:
                 await pipe.write(data)

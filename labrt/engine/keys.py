@@ -1,4 +1,8 @@
-"""The keys that leave a container, as `--detach-keys` names them: "ctrl-p,ctrl-q", "ctrl-x", "a,b"."""
+"""The keys that leave a container, as `--detach-keys` names them: "ctrl-p,ctrl-q", "ctrl-x", "a,b".
+
+    keys = Keys(parse("ctrl-p,ctrl-q"))
+    typed, left = keys.feed(data)         what goes on to the container, and whether they have come
+"""
 
 from __future__ import annotations
 
@@ -27,3 +31,18 @@ def _key(name: str) -> bytes:
 def held_back(data: bytes, keys: bytes) -> int:
     """Return how many bytes at the end of `data` may be the first of `keys`: what comes next will tell."""
     return next((length for length in range(len(keys) - 1, 0, -1) if data.endswith(keys[:length])), 0)
+
+
+class Keys:
+    """Finds them in what is typed. What may be the first of them waits for what comes after it."""
+
+    def __init__(self, keys: bytes) -> None:
+        self.keys, self._held = keys, b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bool]:
+        """Return what goes on, up to the keys that leave, and whether these have come."""
+        data = self._held + data
+        before, found, _ = data.partition(self.keys)
+        held = 0 if found else held_back(data, self.keys)
+        self._held = data[len(data) - held :]
+        return before[: len(before) - held], bool(found)
