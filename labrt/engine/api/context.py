@@ -13,7 +13,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,11 +40,19 @@ class Context:
         self.where = where or paths.default()
         self.began = time.time()
         self.counts: dict[tuple[str, int], int] = {}  # requests, by method and status
-        self.settings: dict[str, Any] = {}
+        self.debug = False
+        self.reloads: list[Callable[[], None]] = []  # what SIGHUP is to read again
         self.starts = Starts(self)
-        self.execs = Execs(self)
+        self.execs = Execs()
+        self._tasks: set[asyncio.Future[None]] = set()
         self._threads = ThreadPoolExecutor(THREADS, "engine")
         self._workers: ProcessPoolExecutor | None = None
+
+    def keep(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that goes on when its request has ended: asyncio itself forgets what nobody holds."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that may block, in another thread."""

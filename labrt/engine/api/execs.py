@@ -9,15 +9,14 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 from aiohttp import web
 
 from labrt.engine.api import attach, context, errors, router, streams
 from labrt.engine.api.pipes import Pipe
-from labrt.engine.keys import Keys
 from labrt.engine.container import Container
+from labrt.engine.keys import Keys
 from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, LabrtError, NotFound
 from labrt.linux import pty
 from labrt.runtime import wire
@@ -61,10 +60,8 @@ class Exec:
 class Execs:
     """All of them."""
 
-    def __init__(self, shared: context.Context) -> None:
-        self.context = shared
+    def __init__(self) -> None:
         self._all: dict[str, Exec] = {}
-        self._tasks: set[asyncio.Future[None]] = set()
 
     def add(self, one: Exec) -> None:
         """Remember one; forget those that have long ended."""
@@ -72,12 +69,6 @@ class Execs:
         for old in [old for old in self._all.values() if old.ended and now - old.ended > _KEPT]:
             del self._all[old.id]
         self._all[one.id] = one
-
-    def keep(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that goes on when its request has ended: asyncio itself forgets what nobody holds."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def get(self, id: str) -> Exec:
         """Find one. Raises NotFound."""
@@ -125,7 +116,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     one.started = True
     if how.get("Detach"):
         execution, ends = await _begin(shared, one, attached=False)
-        shared.execs.keep(_until_end(one, execution, ends))
+        shared.keep(_until_end(one, execution, ends))
         return web.Response()
     execution, ends = await _begin(shared, one, attached=True)
     try:
@@ -134,7 +125,7 @@ async def start(request: web.Request) -> web.StreamResponse:
                 await _converse(one, execution, ends, client)
     finally:
         if one.running:  # the client has left; the program goes on, and somebody must hear how it ends
-            shared.execs.keep(_until_end(one, execution, ends))
+            shared.keep(_until_end(one, execution, ends))
     return streams.Taken()
 
 

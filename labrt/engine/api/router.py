@@ -1,4 +1,4 @@
-"""Which request is whose, in which version of the API, and who may.
+"""Which request is whose, and in which version of the API.
 
 A path may begin with a version, /v1.41: as the client speaks. It may be from OLDEST to NEWEST; without one the newest
 is meant. Handlers find it in request["version"], as two numbers.
@@ -22,7 +22,6 @@ BODY = 8 << 20  # bytes of a JSON body; archives are streams, and have no limit
 DEEPEST = 64  # of objects in objects
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Route = tuple[str, str, Handler]
-Query = dict[str, str]
 RESOURCES = (
     "system", "events", "listing", "containers", "creation", "attach", "execs", "archive", "stats", "images",
     "pulling", "archives", "volumes", "networks", "build", "absent",
@@ -101,9 +100,6 @@ async def _versions(request: web.Request, handler: Handler) -> web.StreamRespons
         raise InvalidInput(f"{old}, please upgrade your client to a newer version")
     request["version"] = (major, minor)
     request["headers"] = headers(NEWEST)
-    allow = context.of(request).settings.get("authorize")
-    if allow is not None:
-        await context.of(request).call(allow, request.method, request.path_qs)
     return await handler(request)
 
 

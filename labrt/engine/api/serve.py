@@ -34,7 +34,7 @@ def serve(settings: Settings, where: paths.Paths | None = None) -> None:
     begin_logging(settings)
     with _pidfile(settings.pidfile), contextlib.ExitStack() as stack:
         shared = context.Context(where)
-        shared.settings["debug"] = settings.debug
+        shared.debug = settings.debug
         for directory in (shared.where.state, shared.where.run):
             os.makedirs(directory, 0o711, exist_ok=True)
         listeners = [*sockets.listening(settings, shared.where, stack)]
@@ -51,7 +51,7 @@ async def _serve(settings: Settings, shared: context.Context, listeners: Sequenc
     await runner.setup()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: shared.execs.keep(_reload(shared)))
+    loop.add_signal_handler(signal.SIGHUP, lambda: shared.keep(_reload(shared)))
     await shared.call(_restore, shared)
     for sock, is_tcp in listeners:
         if is_tcp:
@@ -83,7 +83,7 @@ async def _reload(shared: context.Context) -> None:
     _notify("RELOADING=1")
     with contextlib.suppress(LabrtError):
         await shared.call(shared.containers().mend)
-    for again in shared.settings.get("reload", ()):
+    for again in shared.reloads:
         try:
             again()
         except LabrtError as error:

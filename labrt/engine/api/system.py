@@ -65,7 +65,7 @@ def _info(shared: context.Context) -> dict[str, Any]:
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
         "CPUSet": True, "PidsLimit": True, "OomKillDisable": detect().mode != "unified", "IPv4Forwarding": _forwards(),
         "BridgeNfIptables": True, "BridgeNfIp6tables": True,
-        "Debug": bool(shared.settings.get("debug")), "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": 1,
+        "Debug": shared.debug, "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": 1,
         "SystemTime": rfc3339(time.time()), "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2" if detect().mode == "unified" else "1", "NEventsListener": 0,
         "KernelVersion": machine.release, "OperatingSystem": _system(), "OSVersion": "", "OSType": "linux",

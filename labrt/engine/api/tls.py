@@ -43,15 +43,15 @@ def listen(
 ) -> None:
     """Accept clients for as long as the loop runs."""
     holder = {"context": make_context(settings)}
-    shared.settings.setdefault("reload", []).append(lambda: holder.update(context=make_context(settings)))
+    shared.reloads.append(lambda: holder.update(context=make_context(settings)))
     sock.setblocking(False)
 
     async def accept() -> None:
         while True:
             client, _ = await loop.sock_accept(sock)
-            shared.execs.keep(_serve(client, holder["context"], server))
+            shared.keep(_serve(client, holder["context"], server))
 
-    shared.execs.keep(accept())
+    shared.keep(accept())
 
 
 async def _serve(client: socket.socket, made: ssl.SSLContext, server: Any) -> None:
