@@ -1,6 +1,7 @@
 """The processes of a container, as the host sees them: in its cgroup, with the host's pids.
 
     for process in processes(container): …        uid, pid, ppid, …, cmd: what `ps -ef` shows
+    ps(["-o", "pid,rss"], pids(container))        other columns: this machine's ps(1) is asked
 
 All of it is in /proc, no program is run in the container: what its image has for a `ps` need not even be there, and
 could not lie. See proc_pid_stat(5).
@@ -11,15 +12,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labrt.errors import Conflict, LabrtError, NotFound, NotSupported
+from labrt.errors import Conflict, InvalidInput, LabrtError, NotFound, NotSupported
 from labrt.linux import cgroups, namespaces, procfs
 
 if TYPE_CHECKING:
     from labrt.engine.container import Container
 
+TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,6 +36,13 @@ class Process(NamedTuple):
     tty: str
     cpu: float
     command: str
+
+    def row(self) -> list[str]:
+        """Write it as a line of ps, with TITLES above; the start is the date if it is more than a day ago."""
+        today, seconds = time.time() - self.started < 86400, int(self.cpu)
+        began = time.strftime("%H:%M" if today else "%b%d", time.localtime(self.started))
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return [self.user, str(self.pid), str(self.ppid), str(self.share), began, self.tty, clock, self.command]
 
     def __rich_repr__(self) -> Iterator[tuple[str, Any]]:
         yield "pid", self.pid
@@ -62,6 +71,27 @@ def pids(container: Container) -> list[int]:
     ours = namespaces.of(state.pid)["pid"]
     everybody = sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
     return [pid for pid in everybody if _is_in(pid, ours)]
+
+
+def ps(options: Sequence[str], wanted: Collection[int]) -> tuple[str, list[str]]:
+    """Run this machine's ps for all processes; return its head, and the lines of those that are wanted.
+
+    Raises InvalidInput for what ps does not understand, and for columns without a PID.
+    """
+    import shutil
+    import subprocess
+
+    program = shutil.which("ps")
+    if program is None:
+        raise NotSupported("there is no ps on this machine", remedy="apt-get install procps; or give no options")
+    done = subprocess.run([program, *options], capture_output=True, text=True, check=False, errors="replace")
+    head, *lines = done.stdout.splitlines() or [""]
+    columns = head.split()
+    if done.returncode or "PID" not in columns:
+        raise InvalidInput(f"ps {' '.join(options)}: {done.stderr.strip() or 'no column is called PID'}",
+                           remedy="-ef, aux, or -o pid,…")  # fmt: skip
+    column, pids = columns.index("PID"), {str(pid) for pid in wanted}
+    return head, [line for line in lines if (fields := line.split())[column:] and fields[column] in pids]
 
 
 def _is_in(pid: int, namespace: object) -> bool:

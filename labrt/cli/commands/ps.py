@@ -8,6 +8,7 @@ import json
 import click
 
 from labrt.cli import show
+from labrt.engine import summary
 from labrt.engine.containers import Container, Containers
 from labrt.errors import ContainerNotFound
 
@@ -42,13 +43,13 @@ def command(everything: bool, no_trunc: bool, quiet: bool) -> None:
 
 def _row(container: Container, no_trunc: bool) -> list[str]:
     record = container.record()
-    command = " ".join(f"'{word}'" if " " in word else word for word in record["command"])
+    command = summary.command(record)
     return [
         container.id if no_trunc else container.id[:12],
         record["image"],
         json.dumps(command if no_trunc else show.shortened(command, 20), ensure_ascii=False),
         show.ago(record["created"]),
-        status(container),
+        summary.status(container),
         ports(container),
         record["name"],
     ]
@@ -61,21 +62,3 @@ def ports(container: Container) -> str:
     found = network_views.published(container).items()
     pairs = ((f"[{host}]" if ":" in host else host, port, inside) for inside, outer in found for host, port in outer)
     return ", ".join(f"{host}:{port}->{inside}" for host, port, inside in pairs)
-
-
-def status(container: Container) -> str:
-    """Say it as docker does: Created, Up 3 seconds (healthy), Exited (0) 2 minutes ago."""
-    state, word = container.state, container.status
-    if word in ("running", "paused"):
-        said = f"Up {show.ago(state.started).removesuffix(' ago')}"
-        return f"{said} (Paused)" if word == "paused" else f"{said}{_health(container)}"
-    if word in ("exited", "restarting"):
-        return f"{word.capitalize()} ({state.exit_code}) {show.ago(state.finished)}"
-    return word.capitalize()
-
-
-def _health(container: Container) -> str:
-    health = container.health
-    if health is None:
-        return ""
-    return " (health: starting)" if health["Status"] == "starting" else f" ({health['Status']})"

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any
 
 from aiohttp import web
 
+from labrt.engine import summary
 from labrt.engine.api import context, errors, inspecting, networks, router
 from labrt.engine.container import Container
 from labrt.engine.images import Images
 from labrt.errors import ContainerNotFound, InvalidInput, LabrtError
-from labrt.runtime.state import State
 
 FILTERS = (
     "ancestor", "before", "expose", "exited", "health", "id", "isolation", "is-task", "label", "name", "network",
@@ -45,17 +44,16 @@ def _list(
         with contextlib.suppress(ContainerNotFound):
             if not every and not container.up:
                 continue
-            row = summary(container)
-            if not all(row["exact"] > bound for bound in bounds["since"]):
+            created, row = container.record()["created"], shown(container)
+            if not all(created > bound for bound in bounds["since"]):
                 continue
-            if not all(row.pop("exact") < bound for bound in bounds["before"]) or not _fits(container, row, wanted):
+            if not all(created < bound for bound in bounds["before"]) or not _fits(container, row, wanted):
                 continue
             if "ancestor" in wanted and row["ImageID"] not in ancestors:
                 continue
             if size:
                 row |= {"SizeRw": Images(shared.where).driver.usage(container.id),
                         "SizeRootFs": inspecting.root_size(container)}  # fmt: skip
-            row.pop("exact", None)
             found.append(row)
     return found[:limit] if limit > 0 else found
 
@@ -95,62 +93,25 @@ def _fits(container: Container, row: dict[str, Any], wanted: dict[str, list[str]
     )
 
 
-def summary(container: Container) -> dict[str, Any]:
-    """Return one line of the list; `exact` is when it was made, for comparing."""
-    record, state, status = container.record(), container.state, container.status
+def shown(container: Container) -> dict[str, Any]:
+    """Return one line of the list."""
+    record = container.record()
     about, config = container.inspect(), record.get("Config") or {}
     return {
         "Id": container.id,
         "Names": [f"/{record['name']}"],
         "Image": inspecting.asked(container).get("Config", {}).get("Image") or record["image"],
         "ImageID": record["image_id"],
-        "Command": " ".join(_quoted(word) for word in record["command"]),
+        "Command": summary.command(record),
         "Created": int(record["created"]),
         "Ports": networks.ports(container),
         "Labels": config.get("Labels") or {},
-        "State": status,
-        "Status": words(status, state, container.health),
+        "State": container.status,
+        "Status": summary.status(container),
         "HostConfig": {"NetworkMode": about["HostConfig"].get("NetworkMode", "default")},
         "NetworkSettings": {"Networks": networks.settings(container)["Networks"]},
         "Mounts": about["Mounts"],
-        "exact": record["created"],
     }
-
-
-def _quoted(word: str) -> str:
-    return f"'{word}'" if " " in word else word
-
-
-def words(status: str, state: State, health: dict[str, Any] | None) -> str:
-    """Say it as docker does: Created, Up 3 seconds (healthy), Exited (0) 2 minutes ago."""
-    if status in ("running", "paused"):
-        said = f"Up {ago(state.started)}"
-        if status == "paused":
-            return f"{said} (Paused)"
-        if health is None:
-            return said
-        return f"{said} (health: starting)" if health["Status"] == "starting" else f"{said} ({health['Status']})"
-    if status == "restarting":
-        return f"Restarting ({state.exit_code}) {ago(state.finished)} ago"
-    return f"Exited ({state.exit_code}) {ago(state.finished)} ago" if status == "exited" else status.capitalize()
-
-
-def ago(moment: float) -> str:
-    """Say how long ago it was, roughly, as docker does."""
-    seconds = int(max(0.0, time.time() - moment))
-    minutes, hours = seconds // 60, round(seconds / 3600)
-    if seconds < 1:
-        return "Less than a second"
-    if seconds < 60:
-        return "1 second" if seconds == 1 else f"{seconds} seconds"
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    for length, unit, most in ((24, "days", 14), (24 * 7, "weeks", 60 / 7), (24 * 30, "months", 24)):
-        if hours / length < most:
-            return f"{hours // length} {unit}"
-    return f"{hours // (24 * 365)} years"
 
 
 ROUTES: list[router.Route] = [("GET", "/containers/json", listed)]

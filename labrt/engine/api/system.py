@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
 import platform
@@ -13,7 +14,10 @@ from aiohttp import web
 import labrt
 from labrt.engine.api import context, errors, images, listing, router, volumes
 from labrt.engine.images import Images
+from labrt.engine.info import by_status
 from labrt.engine.inspect import rfc3339
+from labrt.errors import NotFound
+from labrt.image.platform import Platform
 
 
 async def ping(request: web.Request) -> web.Response:
@@ -23,22 +27,19 @@ async def ping(request: web.Request) -> web.Response:
     return web.Response(text="OK" if request.method == "GET" else "", headers=headers)
 
 
-def _machine() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-
-
 async def version(request: web.Request) -> web.Response:
     """GET /version."""
     newest, oldest = (".".join(map(str, end)) for end in (router.NEWEST, router.OLDEST))
+    architecture = Platform.host().architecture
     kernel, python = os.uname().release, f"python{platform.python_version()}"
-    details = {"ApiVersion": newest, "MinAPIVersion": oldest, "Os": "linux", "Arch": _machine(),
+    details = {"ApiVersion": newest, "MinAPIVersion": oldest, "Os": "linux", "Arch": architecture,
                "KernelVersion": kernel, "GitCommit": "", "GoVersion": python, "Experimental": "false",
                "BuildTime": ""}  # fmt: skip
     return errors.as_json({
         "Platform": {"Name": "labrt"},
         "Components": [{"Name": "Engine", "Version": labrt.__version__, "Details": details}],
         "Version": labrt.__version__, "ApiVersion": newest, "MinAPIVersion": oldest, "GitCommit": "",
-        "GoVersion": python, "Os": "linux", "Arch": _machine(), "KernelVersion": kernel,
+        "GoVersion": python, "Os": "linux", "Arch": architecture, "KernelVersion": kernel,
     })  # fmt: skip
 
 
@@ -50,9 +51,7 @@ async def info(request: web.Request) -> web.Response:
 def _info(shared: context.Context) -> dict[str, Any]:
     from labrt.linux.cgroups.detect import detect
 
-    counts = dict.fromkeys(("running", "paused", "exited", "created", "restarting"), 0)
-    for container in shared.containers().list(all=True):
-        counts[container.status] = counts.get(container.status, 0) + 1
+    counts = by_status(shared.containers())
     store, machine = Images(shared.where), os.uname()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
@@ -110,19 +109,16 @@ def _usage(shared: context.Context) -> dict[str, Any]:
     from labrt.engine.volumes import Volumes
     from labrt.storage.workshop import disk_usage
 
-    every = shared.containers().list(all=True)
-    users: dict[str, int] = {}
-    for container in every:
-        users[str(container.image_id)] = users.get(str(container.image_id), 0) + 1
-    rows = images.rows(shared, {})
-    for row in rows:
-        row |= {"Containers": users.get(row["Id"], 0), "SharedSize": 0}
     store, known = Images(shared.where), Volumes(shared.where)
     containers = []
-    for container in every:
-        row = listing.summary(container)
-        row.pop("exact")
-        containers.append(row | {"SizeRw": store.driver.usage(container.id), "SizeRootFs": 0})
+    for container in shared.containers().list(all=True):
+        with contextlib.suppress(NotFound):  # removed just now
+            size = {"SizeRw": store.driver.usage(container.id), "SizeRootFs": 0}
+            containers.append(listing.shown(container) | size)
+    users = collections.Counter(row["ImageID"] for row in containers)
+    rows = images.rows(shared, {})
+    for row in rows:
+        row |= {"Containers": users[row["Id"]], "SharedSize": 0}
     kept = []
     for volume in known.list():
         size = {"Size": disk_usage(volume.path), "RefCount": len(known.users(volume.name))}
@@ -134,10 +130,9 @@ def _usage(shared: context.Context) -> dict[str, Any]:
 async def metrics(request: web.Request) -> web.Response:
     """GET /metrics, in Prometheus's text format."""
     shared = context.of(request)
-    states: dict[str, int] = dict.fromkeys(("running", "paused", "stopped"), 0)
-    for container in await shared.call(shared.containers().list, all=True):
-        status = container.status
-        states[status if status in states else "running" if status == "restarting" else "stopped"] += 1
+    counts = await shared.call(by_status, shared.containers())
+    states = {"running": counts["running"] + counts["restarting"], "paused": counts["paused"],
+              "stopped": counts["exited"] + counts["created"]}  # fmt: skip
     lines = ["# HELP engine_daemon_container_states_containers The count of containers in various states",
              "# TYPE engine_daemon_container_states_containers gauge"]  # fmt: skip
     lines += [f'engine_daemon_container_states_containers{{state="{name}"}} {count}' for name, count in states.items()]
