@@ -10,9 +10,7 @@ container like any other, made from the image of the step before, and its layer 
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
-import io
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -128,7 +126,9 @@ class Hands:
                 Container(id, self.where).kill()
 
     def _options(self, image: Image, run: Run) -> Options:
-        mounts = [_csv("type=bind", f"source={source}", f"target={place}", *(["readonly"] if fixed else []))
+        from labrt.engine.options import mount_words
+
+        mounts = [mount_words.line("type=bind", f"source={source}", f"target={place}", *(["readonly"] if fixed else []))
                   for source, place, fixed in run.binds]  # fmt: skip
         return Options(
             str(image.reference), run.args, entrypoint=(), env=run.env, workdir=run.cwd, user=run.user or None,
@@ -147,9 +147,3 @@ def _network(name: str) -> str:
     if name != "default":
         return name
     return Options.network if Options.network != "none" and not paths.owner() else "host"
-
-
-def _csv(*fields: str) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()

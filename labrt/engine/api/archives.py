@@ -43,7 +43,7 @@ async def load(request: web.Request) -> web.StreamResponse:
             with open(source, "rb") as stream:
                 for image in archives.load(stream, where=shared.where):
                     say({"stream": f"Loaded image: {image.reference.familiar}\n"})
-                    images._note(shared, "load", str(image.id), image.reference.familiar)
+                    images.note(shared, "load", str(image.id), image.reference.familiar)
 
         return await streams.told(request, work)
 
@@ -68,7 +68,7 @@ async def import_root(request: web.Request) -> web.StreamResponse:
                     stream, name, message=request.query.get("message", ""), config=config, where=shared.where,
                     platform=Platform.parse(platform) if platform else None,
                 )  # fmt: skip
-            images._note(shared, "import", str(image.id), image.reference.familiar)
+            images.note(shared, "import", str(image.id), image.reference.familiar)
             say({"status": str(image.id)})
 
         return await streams.told(request, work)

@@ -10,6 +10,8 @@ from aiohttp import web
 
 from labrt.engine.api import context, errors, inspecting, router, streams
 from labrt.engine.container import Container
+from labrt.engine.lifecycle import CONDITIONS
+from labrt.engine.signal_names import parse_signal
 from labrt.errors import Conflict, ContainerNotFound, InvalidInput
 from labrt.runtime import state as states
 
@@ -59,8 +61,6 @@ async def kill(request: web.Request) -> web.Response:
     """POST /containers/{id}/kill."""
     shared, container = context.of(request), await context.of(request).find(request)
     sig = request.query.get("signal") or "KILL"
-    from labrt.engine.signal_names import parse_signal
-
     try:
         parse_signal(sig)
     except InvalidInput:
@@ -99,7 +99,7 @@ async def wait(request: web.Request) -> web.StreamResponse:
     """POST /containers/{id}/wait: the head comes at once, the exit code when it is known."""
     shared, container = context.of(request), await context.of(request).find(request)
     condition = request.query.get("condition") or "not-running"
-    if condition not in ("not-running", "next-exit", "removed"):
+    if condition not in CONDITIONS:
         raise InvalidInput(f"invalid condition: {condition!r:.60}")
     response = await streams.begin(request)
     answer: dict[str, Any] = {"StatusCode": 0}
@@ -206,18 +206,13 @@ async def prune(request: web.Request) -> web.Response:
 
 
 def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, Any]:
-    from labrt.engine import moments
     from labrt.engine.images import Images
 
     gone, freed, driver = [], 0, Images(shared.where).driver
-    before = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
-    for container in shared.containers().list(all=True):
+    for container, record in shared.containers().records():
         with contextlib.suppress(ContainerNotFound, Conflict):
-            record = container.record()
             labels = (record.get("Config") or {}).get("Labels") or {}
-            fits = router.has_labels(labels, wanted.get("label", []))
-            fits = fits and not any(router.has_labels(labels, [one]) for one in wanted.get("label!", ()))
-            if container.up or not fits or (before is not None and record["created"] > before):
+            if container.up or not router.to_prune(labels, record["created"], wanted):
                 continue
             size = driver.usage(container.id)
             container.remove()

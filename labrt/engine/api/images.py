@@ -60,8 +60,13 @@ def _tags(group: list[Image]) -> list[str]:
     return [image.reference._replace(digest=None).familiar for image in group if image.reference.tag]
 
 
+def bare(reference: Reference) -> str:
+    """Name an image as people do, without tag and digest."""
+    return reference._replace(tag=None, digest=None).familiar
+
+
 def _digests(group: list[Image]) -> list[str]:
-    names = {image.reference._replace(tag=None, digest=None).familiar: image.descriptor.digest for image in group}
+    names = {bare(image.reference): image.descriptor.digest for image in group}
     return [f"{name}@{digest}" for name, digest in names.items()]
 
 
@@ -97,13 +102,17 @@ def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str
 
 def _matches(image: Image, pattern: str) -> bool:
     familiar = image.reference._replace(digest=None).familiar
-    bare = image.reference._replace(tag=None, digest=None).familiar
-    return fnmatch.fnmatchcase(familiar, pattern) or fnmatch.fnmatchcase(bare, pattern)
+    return fnmatch.fnmatchcase(familiar, pattern) or fnmatch.fnmatchcase(bare(image.reference), pattern)
 
 
 def _created(image: Image) -> float:
+    return _moment(image.config.created)
+
+
+def _moment(text: str | None) -> float:
+    """Read a time that an image's config says; 0 for none, and for one that cannot be."""
     with contextlib.suppress(ValueError, OverflowError):
-        return datetime.fromisoformat(image.config.created or "").timestamp()
+        return datetime.fromisoformat(text or "").timestamp()
     return 0.0
 
 
@@ -152,11 +161,8 @@ def _history(shared: context.Context, name: str) -> list[dict[str, Any]]:
 
     image, rows = find(shared, name), []
     for step in steps(image):
-        created = 0
-        with contextlib.suppress(ValueError, OverflowError):
-            created = int(datetime.fromisoformat(step.created or "").timestamp())
-        rows.append({"Id": "<missing>", "Created": created, "CreatedBy": step.created_by, "Tags": None,
-                     "Size": step.size, "Comment": step.comment})  # fmt: skip
+        rows.append({"Id": "<missing>", "Created": int(_moment(step.created)), "CreatedBy": step.created_by,
+                     "Tags": None, "Size": step.size, "Comment": step.comment})  # fmt: skip
     if rows:
         rows[0] |= {"Id": str(image.id), "Tags": _tags(_grouped(Images(shared.where))[str(image.id)])}
     return rows
@@ -170,7 +176,7 @@ async def tag(request: web.Request) -> web.Response:
     target = _target(request.query.get("repo", ""), request.query.get("tag", ""))
     image = await shared.call(find, shared, name)
     await shared.call(push.tag, name, target, where=shared.where)
-    _note(shared, "tag", str(image.id), target)
+    note(shared, "tag", str(image.id), target)
     return web.Response(status=201)
 
 
@@ -182,7 +188,8 @@ def _target(repository: str, tag_: str) -> str:
     return str(reference)
 
 
-def _note(shared: context.Context, action: str, id: str, name: str) -> None:
+def note(shared: context.Context, action: str, id: str, name: str) -> None:
+    """Write an event about an image."""
     from labrt.runtime import events
 
     events.append(shared.where.events, "image", action, id, {"name": name})
@@ -203,7 +210,7 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
         why = "image is referenced in multiple repositories"
         raise Conflict(f"conflict: unable to delete {short} (must be forced) - {why}")
     try:
-        told = [line for one in (names if by_id else [name]) for line in images.remove(one, force=force)]
+        lines = [line for one in (names if by_id else [name]) for line in images.remove(one, force=force)]
     except Conflict as error:
         users = [one for one, its in shared.containers().records() if its["image_id"] == str(image.id)]
         if not users:
@@ -216,9 +223,16 @@ def _remove(shared: context.Context, name: str, force: bool) -> list[dict[str, s
         used = f"container {other.id[:12]} is using its referenced image {image.id.short}"
         shown = f" - {used}" if not by_id else f" - {doing} {other.id[:12]}"
         raise Conflict(f"conflict: unable to {what} ({how if by_id else 'must force'}){shown}") from error
-    for line in told:
-        _note(shared, "untag" if line.startswith("Untagged") else "delete", str(image.id), str(image.id))
-    return [{line.partition(": ")[0]: line.partition(": ")[2]} for line in told]
+    told = [_told(line) for line in lines]
+    for one in told:
+        note(shared, "untag" if "Untagged" in one else "delete", str(image.id), str(image.id))
+    return told
+
+
+def _told(line: str) -> dict[str, str]:
+    """Turn a line of Images.remove, "Untagged: NAME", into the API's object."""
+    what, _, of = line.partition(": ")
+    return {what: of}
 
 
 async def prune(request: web.Request) -> web.Response:
@@ -230,19 +244,15 @@ async def prune(request: web.Request) -> web.Response:
 def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, Any]:
     images, told, freed = Images(shared.where), [], 0
     everything = any(value.lower() in ("false", "0") for value in wanted.get("dangling", ()))
-    until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
-    users = {container.image_id for container in shared.containers().list(all=True)}
+    users = shared.containers().image_ids()
     for image in images.all() if everything else ():
-        labels = dict(image.config.labels)
-        fits = router.has_labels(labels, wanted.get("label", []))
-        fits = fits and not any(router.has_labels(labels, [one]) for one in wanted.get("label!", ()))
-        if image.id in users or not fits or (until is not None and _created(image) > until):
+        if image.id in users or not router.to_prune(dict(image.config.labels), _created(image), wanted):
             continue
         size = size_of(images, image)
         with contextlib.suppress(LabrtError):
-            lines = images.remove(image.reference.familiar)
-            told += [{line.partition(": ")[0]: line.partition(": ")[2]} for line in lines]
-            freed += size if any(line.startswith("Deleted") for line in lines) else 0
+            lines = [_told(line) for line in images.remove(image.reference.familiar)]
+            told += lines
+            freed += size if any("Deleted" in line for line in lines) else 0
     return {"ImagesDeleted": told or None, "SpaceReclaimed": freed}
 
 

@@ -86,10 +86,9 @@ def root_size(one: Container) -> int:
 def _host_config(found: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Put docker's usual values where nobody said anything: its clients read fields without asking."""
     usual: dict[str, Any] = {
-        "ContainerIDFile": "", "PortBindings": {}, "VolumeDriver": "", "ConsoleSize": [0, 0], "Cgroup": "",
-        "Links": None, "PublishAllPorts": False, "Isolation": "", "DeviceRequests": None, "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0, "CpuCount": 0, "CpuPercent": 0, "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
-        "OomKillDisable": None,
+        "ContainerIDFile": "", "VolumeDriver": "", "ConsoleSize": [0, 0], "Cgroup": "", "Links": None, "Isolation": "",
+        "DeviceRequests": None, "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpuCount": 0, "CpuPercent": 0,
+        "IOMaximumIOps": 0, "IOMaximumBandwidth": 0,
     }  # fmt: skip
     told = {name: given[name] for name in ("PortBindings", "ConsoleSize", "Mounts", "Binds") if given.get(name)}
     merged = usual | found | told

@@ -182,15 +182,9 @@ async def prune(request: web.Request) -> web.Response:
     shared, wanted = context.of(request), router.filters(request, ("until", "label", "label!"))
 
     def take() -> list[str]:
-        from labrt.engine import moments
-
         gone, networks = [], Networks(shared.where)
-        until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
         for one in networks.list():
-            labels = dict(one.labels)
-            fits = router.has_labels(labels, wanted.get("label", []))
-            fits = fits and not any(router.has_labels(labels, [text]) for text in wanted.get("label!", ()))
-            if one.name in PREDEFINED or not fits or (until is not None and one.created > until):
+            if one.name in PREDEFINED or not router.to_prune(dict(one.labels), one.created, wanted):
                 continue
             try:
                 networks.remove(one.name)

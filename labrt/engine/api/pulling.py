@@ -73,7 +73,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     except ImageNotFound as error:
         raise ImageNotFound(f"manifest for {reference.familiar} not found: manifest unknown: {error.message}") from None
     except Unauthorized as error:
-        denied = f"pull access denied for {reference.with_tag('x').familiar.removesuffix(':x')}"
+        denied = f"pull access denied for {images.bare(reference)}"
         more = "repository does not exist or may require 'docker login'"
         raise ImageNotFound(f"{denied}, {more}: {error.message}") from None
 
@@ -94,7 +94,7 @@ def _pull(
     image = store.pull(str(reference), platform=platform, on_event=telling.hear)
     same = before is not None and store.meant(reference) == before
     telling.done(image, same=same)
-    images._note(shared, "pull", reference.familiar, reference.with_tag("x").familiar.removesuffix(":x"))
+    images.note(shared, "pull", reference.familiar, images.bare(reference))
 
 
 class Pulling:
@@ -167,7 +167,7 @@ async def push(request: web.Request) -> web.StreamResponse:
 
     shared, name, tag = context.of(request), request.match_info["name"], request.query.get("tag", "")
     reference = Reference.parse(f"{name}:{tag}" if tag else name)
-    bare = reference.with_tag("x").familiar.removesuffix(":x")
+    bare = images.bare(reference)
     config = credentials(request.headers.get("X-Registry-Auth", ""), reference.registry)
     try:
         names = [reference.familiar] if tag else await shared.call(pushing.tags_here, name, where=shared.where)
@@ -181,7 +181,7 @@ async def push(request: web.Request) -> web.StreamResponse:
         for one in names:
             telling = Pushing(Reference.parse(one), say)
             pushing.push(one, on_event=telling.hear, where=shared.where, config=config)
-            images._note(shared, "push", one, bare)
+            images.note(shared, "push", one, bare)
 
     return await streams.told(request, work)
 

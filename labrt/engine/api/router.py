@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 import labrt
+from labrt.engine import moments
 from labrt.engine.api import context, errors, streams
 from labrt.errors import InvalidInput
 
@@ -169,6 +170,8 @@ def filters(request: web.Request, known: tuple[str, ...]) -> dict[str, list[str]
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
             raise InvalidInput(f"invalid filter '{name}'")
         found[name] = values
+    for text in found.get("until", ()):
+        moments.parse(text)
     return found
 
 
@@ -181,3 +184,8 @@ def has_labels(labels: dict[str, str], wanted: list[str]) -> bool:
     return True
 
 
+def to_prune(labels: dict[str, str], created: float | None, wanted: dict[str, list[str]]) -> bool:
+    """Whether the filters `label`, `label!` and `until` of a prune let something go; `created` None: at no time."""
+    late = created is not None and any(created > moments.parse(text) for text in wanted.get("until", ()))
+    kept = any(has_labels(labels, [text]) for text in wanted.get("label!", ()))
+    return has_labels(labels, wanted.get("label", [])) and not kept and not late

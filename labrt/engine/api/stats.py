@@ -12,6 +12,7 @@ from aiohttp import web
 
 from labrt.engine.api import context, errors, router, streams
 from labrt.engine.container import Container
+from labrt.engine.inspect import rfc3339
 from labrt.engine.stats import Sample
 from labrt.errors import Conflict, ContainerNotFound, NotSupported
 
@@ -44,9 +45,8 @@ def look(container: Container, before: dict[str, Any]) -> dict[str, Any]:
         sample: Sample | None = container.stats()
     except (Conflict, NotSupported):
         sample = None
-    now = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime())}.{time.time_ns() % 10**9:09d}Z"
     found: dict[str, Any] = {
-        "read": now if sample else "0001-01-01T00:00:00Z", "preread": before.get("read", "0001-01-01T00:00:00Z"),
+        "read": rfc3339(time.time() if sample else 0), "preread": before.get("read") or rfc3339(0),
         "pids_stats": {"current": sample.pids} if sample else {}, "num_procs": 0, "storage_stats": {},
         "cpu_stats": _cpu(sample), "precpu_stats": before.get("cpu_stats") or _cpu(None),
         "memory_stats": {"usage": sample.memory, "limit": sample.limit, "stats": {}} if sample else {},

@@ -126,10 +126,7 @@ async def prune(request: web.Request) -> web.Response:
     def take() -> dict[str, Any]:
         volumes, gone, freed = Volumes(shared.where), [], 0
         for volume in volumes.list():
-            labels = shape(volume)["Labels"] or {}
-            fits = router.has_labels(labels, wanted.get("label", []))
-            fits = fits and not any(router.has_labels(labels, [one]) for one in wanted.get("label!", ()))
-            if fits and (volume.anonymous or every):
+            if (volume.anonymous or every) and router.to_prune(shape(volume)["Labels"] or {}, None, wanted):
                 size = disk_usage(volume.path)
                 with contextlib.suppress(Conflict, NotFound):
                     volumes.remove(volume.name)

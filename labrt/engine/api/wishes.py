@@ -6,14 +6,13 @@ something: nothing is dropped silently.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from labrt import paths
+from labrt.engine.options import mount_words
 from labrt.errors import InvalidInput, NotSupported
 
 Body = Mapping[str, Any]
@@ -56,18 +55,7 @@ def options(body: Body, name: str | None, platform: str | None) -> dict[str, Any
         given["name"] = name.removeprefix("/")
     if platform:
         given["platform"] = platform
-    given |= _network(body, host)
-    _check_known(given)
-    return given
-
-
-def _check_known(given: dict[str, Any]) -> None:
-    """Refuse what this labrt's options do not have."""
-    from labrt.engine.options.model import FIELDS
-
-    for field in [*given]:
-        if field not in FIELDS:
-            raise NotSupported(f"labrt cannot do {field.replace('_', '-')}", remedy="leave it out")
+    return given | _network(body, host)
 
 
 def _config(body: Body, host: Body) -> dict[str, Any]:
@@ -209,9 +197,7 @@ def _mount(one: Body) -> str:
     words += ["volume-nocopy"] if volume.get("NoCopy") else []
     words += [f"tmpfs-size={tmpfs['SizeBytes']}"] if tmpfs.get("SizeBytes") else []
     words += [f"tmpfs-mode={int(tmpfs['Mode']):o}"] if tmpfs.get("Mode") else []
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(words)
-    return line.getvalue()
+    return mount_words.line(*words)
 
 
 def _refused(name: str, *fine: Any) -> Callable[[Any], dict[str, Any]]:

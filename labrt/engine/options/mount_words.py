@@ -10,6 +10,7 @@ The line is one of CSV, as Docker's: quote a field that has a comma in it.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from typing import Any, NamedTuple
 
@@ -151,6 +152,13 @@ def _mode(text: str, value: str | None) -> int | None:
 
 def _wrong(text: str, what: str, remedy: str) -> InvalidInput:
     return InvalidInput(f"--mount {text}: {what}", remedy=remedy)
+
+
+def line(*fields: str) -> str:
+    """Write one --mount of its fields, "type=bind", "source=/a,b" and so on."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(fields)
+    return written.getvalue()
 
 
 def to_api(text: str) -> dict[str, Any]:
