@@ -64,7 +64,7 @@ def _seccomp_in_file(given: dict[str, Any]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         words = []
         for word in given.get("security_opt", ()):
-            key, _, value = word.partition("=")
+            key, _, value = word.partition("=" if "=" in word else ":")  # as options/security.py reads it
             if key == "seccomp" and value not in ("unconfined", "builtin", ""):
                 file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".json"))
                 try:

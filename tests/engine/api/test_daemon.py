@@ -179,6 +179,8 @@ def test_clients_that_vanish_cost_nothing(daemon: Daemon) -> None:
         ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Links": ["a"]}}, 501, "Links"),
         ("POST", "/containers/create", {"Image": "a", "HostConfig": {"StorageOpt": {"a": "b"}}}, 501, "StorageOpt"),
         ("POST", "/containers/create", {"Image": "busybox", "Env": 3}, 400, "Env"),
+        ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"SecurityOpt": ["seccomp:/etc/passwd"]}},
+         400, "Decoding seccomp profile failed"),
         ("GET", "/containers/json?filters=%7B%22no%22%3A%5B%22x%22%5D%7D", None, 400, "invalid filter 'no'"),
         ("GET", "/swarm", None, 503, "not a swarm manager"),
         ("DELETE", "/networks/host", None, 403, "pre-defined network"),
