@@ -70,6 +70,26 @@ def test_a_connection_is_carried_both_ways_to_its_ends() -> None:
     assert back == data[::-1]
 
 
+@pytest.mark.root
+def test_what_is_too_long_and_no_message_is_cut_off_and_ends_nothing() -> None:
+    def alone() -> bytes:
+        network.loopback_up()
+        upstream, mine = ports.claim("udp", "127.0.0.1", 53), ports.claim("udp", "127.0.0.1", 0)
+        upstream.settimeout(PATIENCE)
+        with (
+            serving(lambda selector: Resolver(selector, [mine], Names(), ["127.0.0.1"])),
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        ):
+            client.settimeout(PATIENCE)
+            client.sendto(dnslib.DNSRecord.question("x.org").pack(), mine.getsockname())
+            query, asker = upstream.recvfrom(512)
+            upstream.sendto(query[:12] + b"\xff" * 2000, asker)
+            return client.recv(4096)
+
+    answer = process.run_in_child(alone, namespaces="net")
+    assert dnslib.DNSHeader.parse(dnslib.DNSBuffer(answer)).tc == 1 and answer[4:] == bytes(8)
+
+
 def test_who_is_not_there_resets_the_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         address = gone.getsockname()
