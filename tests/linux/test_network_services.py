@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 import selectors
 import socket
 import struct
@@ -68,6 +70,24 @@ def test_a_connection_is_carried_both_ways_to_its_ends() -> None:
             back = b"".join(iter(lambda: client.recv(1 << 16), b""))
         other.join(PATIENCE)
     assert back == data[::-1]
+
+
+def test_who_could_not_be_carried_does_not_count() -> None:
+    """There is a descriptor for who calls, and none more for whom they call."""
+
+    def alone() -> int:
+        listener = ports.claim("tcp", "127.0.0.1", 0)
+        with selectors.DefaultSelector() as selector, socket.create_connection(listener.getsockname()):
+            relay = Relay(selector)
+            relay.tcp(listener, listener.getsockname())
+            with open(os.devnull) as last:
+                next_one = last.fileno()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_one + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            for key, events in selector.select(PATIENCE):
+                key.data(events)
+            return relay.connections
+
+    assert process.run_in_child(alone) == 0
 
 
 @pytest.mark.root

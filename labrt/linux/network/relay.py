@@ -62,8 +62,8 @@ class Relay:
             if self.connections >= self.most:
                 client.close()
                 return
-            self.connections += 1
             _Connection(self.selector, client, to, self._closed)
+            self.connections += 1
 
     def _closed(self) -> None:
         self.connections -= 1
