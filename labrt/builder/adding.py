@@ -167,12 +167,19 @@ def download(url: str, directory: str, *, checksum: str = "") -> str:
                 raise Unreachable(f"{url:.200}: {response.status_code} {response.reason}")
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                 _receive(response, file, checksum)
-            modified = response.headers.get("Last-Modified")
+            moment = _moment(response.headers.get("Last-Modified", ""))
     except requests.RequestException as error:
         raise Unreachable(f"{url:.200} cannot be fetched: {type(error).__name__}", remedy="is it right?") from error
-    moment = email.utils.parsedate_to_datetime(modified).timestamp() if modified else 0
     os.utime(path, (moment, moment))
     return name
+
+
+def _moment(text: str) -> float:
+    """Read the time that a server says; what is none is 1970, as when it says none."""
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _receive(response: Any, file: IO[bytes], checksum: str) -> None:
