@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+from labrt.image.whiteouts import OPAQUE, OPAQUE_NAME, PREFIX
 
 
 def find(lowers: Sequence[str], names: Sequence[str]) -> os.stat_result | str | None:
@@ -26,7 +26,7 @@ def find(lowers: Sequence[str], names: Sequence[str]) -> os.stat_result | str | 
         path = lower
         for number, name in enumerate(names, start=1):
             # An archive can make no file .wh.NAME, so where there is one it is AUFS's mark.
-            marks = (os.path.join(path, ".wh." + it) for it in (".wh..opq", name))
+            marks = (os.path.join(path, mark) for mark in (OPAQUE_NAME, PREFIX + name))
             opaque = is_opaque(path) or any(map(os.path.lexists, marks))
             path = os.path.join(path, name)
             try:

@@ -21,12 +21,12 @@ import stat
 from typing import Protocol
 
 from labrt.errors import UnsafeLayer
-from labrt.image.lower import OPAQUE
 from labrt.image.tree import remove
 
 PREFIX = ".wh."
 META = ".wh..wh."
 OPAQUE_NAME = ".wh..wh..opq"
+OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")  # overlayfs's extended attributes: root's, everybody else's
 
 
 class Hider(Protocol):

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from labrt.image.lower import OPAQUE
+from labrt.image.whiteouts import OPAQUE
 from labrt.lab import show
 from labrt.lab.show import COLOURS, FAINT, Picture
 
