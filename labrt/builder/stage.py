@@ -18,9 +18,10 @@ from labrt.builder.dockerfile import Instruction
 from labrt.builder.running import SECURITIES, Run
 from labrt.builder.scopes import Scope
 from labrt.builder.stages import SCRATCH, Stage, find
-from labrt.builder.state import PATH, State
+from labrt.builder.state import State
 from labrt.errors import BuildFailed, InvalidInput, LabrtError
 from labrt.image.platform import Platform
+from labrt.runtime.config import PATH
 
 if TYPE_CHECKING:
     from labrt.builder.build import Build

@@ -22,8 +22,6 @@ from labrt.image.manifest import Manifest, parse
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 
 class State:
     """What a stage has come to. `config` is the "config" object, `other` all else of the image's config."""
