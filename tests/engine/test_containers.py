@@ -280,7 +280,8 @@ def test_many_at_the_same_time(house):
 
 def test_signals_by_name_and_number():
     assert parse_signal("KILL") == parse_signal("sigkill") == parse_signal(9) == parse_signal("9") == signal.SIGKILL
-    for wrong in ("NOSUCH", "1000", ""):
+    assert parse_signal("SIGRTMIN+3") == signal.SIGRTMIN + 3 and parse_signal("rtmax-1") == signal.SIGRTMAX - 1
+    for wrong in ("NOSUCH", "1000", "", "TERM+1", "RTMAX+1", "²"):
         with pytest.raises(InvalidInput, match="no signal"):
             parse_signal(wrong)
 

@@ -35,16 +35,10 @@ def signal_number(text: str) -> int:
     """Read a signal: a number, or a name with or without SIG, RTMIN+1 and RTMAX-1 too."""
     import signal
 
-    if text.isdecimal():
-        number = int(text)
-    else:
-        name = text.upper().removeprefix("SIG")
-        base, sign, offset = name.partition("+") if "+" in name else name.partition("-")
-        known = getattr(signal, f"SIG{base}", None)
-        if not isinstance(known, signal.Signals) or (sign and not offset.isdecimal()):
-            raise InvalidInput(f"unknown signal {text!r}", remedy="`kill -l` lists them")
-        number = known + (int(offset) * (1 if sign == "+" else -1) if sign else 0)
-    if not 0 <= number <= signal.SIGRTMAX:  # 0 only asks whether it is there
+    from labrt.linux import signal_names
+
+    number = int(text) if text.isdecimal() else signal_names.number(text)
+    if number is None or not 0 <= number <= signal.SIGRTMAX:  # 0 only asks whether it is there
         raise InvalidInput(f"unknown signal {text!r}", remedy="`kill -l` lists them")
     return number
 
