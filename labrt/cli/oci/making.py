@@ -132,7 +132,7 @@ def _wanted(root: str, values: Values, words: list[str]) -> Values:
     if not words[1:]:
         raise Usage("exec wants a command, or --process")
     if values["process_label"]:
-        raise InvalidInput("--process-label: labrt does not do SELinux")
+        raise InvalidInput("--process-label: not taken", remedy="give --process a file with selinuxLabel in it")
     try:
         groups = [int(group) for group in values["additional_gids"]]
     except ValueError:

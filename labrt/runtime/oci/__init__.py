@@ -4,6 +4,7 @@ podman's conmon, containerd's and Docker's shims are *subreapers*: they wait for
 its stdio and its log. All that they want of a runtime is to make it, and to end. So the process that made it is gone
 when somebody asks next, and what is true of a container is asked of the kernel each time:
 
+    creating   no pid is noted yet, and the `create` that makes it still runs
     stopped    no process of this pid and start time is there, or it is a zombie
     created    somebody still listens on the container's start.sock: init, and execve closes that
     paused     its cgroup is frozen

@@ -1,7 +1,7 @@
 """`exec`: one more program in a container of `labrt-oci`, by the joiner's way (joiner.py), without the joiner.
 
-    Wanted(process=…)                        what to run, and how
-    execute(root, id, wanted, terms)         it runs; returns it as our child, and its terminal's master
+    wanted = section(config, args, changes)      what to run, and how: a process section, made from the container's own
+    execute(root, id, wanted, terms)             it runs; returns it as our child, and its terminal's master
 
 See setns(2); config.md of the runtime-spec, "Process".
 """

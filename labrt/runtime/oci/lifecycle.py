@@ -95,21 +95,23 @@ def kill(root: str, id: str, sig: int, *, all: bool = False) -> None:
         cgroup = cgroup_of(record)
         if cgroup:
             tree.signal_all(next(reversed(cgroup.paths.values())), sig)
-        if sig == signal.SIGKILL and cgroup and records.status(root, record) == PAUSED:
-            cgroup.thaw()
-        return
+    else:
+        _signal_init(root, record, sig)
+    if sig == signal.SIGKILL and records.status(root, record) == PAUSED:
+        cgroup = cgroup_of(record)
+        if cgroup:
+            cgroup.thaw()  # a process that v1 has frozen does not even die
+
+
+def _signal_init(root: str, record: Record, sig: int) -> None:
     pidfd = records.open_init(record)
     if pidfd is None:
-        raise Conflict(f"container not running: {id} is {records.status(root, record)}")
+        raise Conflict(f"container not running: {record.id} is {records.status(root, record)}")
     try:
         with contextlib.suppress(ProcessLookupError):
             syscalls.pidfd_send_signal(pidfd, sig)
     finally:
         os.close(pidfd)
-    if sig == signal.SIGKILL and records.status(root, record) == PAUSED:
-        cgroup = cgroup_of(record)
-        if cgroup:
-            cgroup.thaw()  # a process that v1 has frozen does not even die
 
 
 def delete(root: str, id: str, *, force: bool = False) -> list[str]:
