@@ -44,6 +44,25 @@ def busybox_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture
+def hostile(busybox_root: Path, tmp_path: Path) -> Path:
+    """A copy of the root that a test may spoil."""
+    root = tmp_path / "hostile"
+    shutil.copytree(busybox_root, root, symlinks=True)
+    return root
+
+
+@pytest.fixture
+def bait(tmp_path: Path) -> Iterator[Path]:
+    """A directory of the host that no container may touch, or look at."""
+    bait = tmp_path / "bait"
+    bait.mkdir()
+    (bait / "file").write_text("untouched")
+    yield bait
+    assert [path.name for path in bait.iterdir()] == ["file"]
+    assert (bait / "file").read_text() == "untouched"
+
+
 Maker = Callable[..., Container]
 
 

@@ -17,25 +17,6 @@ from labrt.runtime import launcher
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def hostile(busybox_root: Path, tmp_path: Path) -> Path:
-    """A copy of the root that a test may spoil."""
-    root = tmp_path / "hostile"
-    shutil.copytree(busybox_root, root, symlinks=True)
-    return root
-
-
-@pytest.fixture
-def bait(tmp_path: Path) -> Path:
-    """A directory of the host that no container may touch."""
-    bait = tmp_path / "bait"
-    bait.mkdir()
-    (bait / "file").write_text("untouched")
-    yield bait
-    assert [path.name for path in bait.iterdir()] == ["file"]
-    assert (bait / "file").read_text() == "untouched"
-
-
 def replace(path: Path, target: str) -> None:
     """Put a link in a directory's or file's place."""
     if path.is_dir() and not path.is_symlink():

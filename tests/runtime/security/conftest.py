@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -59,17 +58,6 @@ def attempt(make, outcome) -> Callable[..., list[str]]:
         return out.splitlines()
 
     return run
-
-
-@pytest.fixture
-def bait(tmp_path: Path) -> Path:
-    """A directory of the host that no container may touch, or look at."""
-    bait = tmp_path / "bait"
-    bait.mkdir()
-    (bait / "file").write_text("untouched")
-    yield bait
-    assert [path.name for path in bait.iterdir()] == ["file"]
-    assert (bait / "file").read_text() == "untouched"
 
 
 def _without_filter(config):

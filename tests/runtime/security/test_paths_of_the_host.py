@@ -22,14 +22,6 @@ from labrt.linux.mounts import Mount
 pytestmark = pytest.mark.root
 
 
-@pytest.fixture
-def hostile(busybox_root: Path, tmp_path: Path) -> Path:
-    """A copy of the root that a test may spoil."""
-    root = tmp_path / "hostile"
-    shutil.copytree(busybox_root, root, symlinks=True)
-    return root
-
-
 # CVE-2024-21626: a working directory that is an open directory of the host -------------------------------------------
 
 
