@@ -137,8 +137,8 @@ container.remove(force=True)
 before.compare(lab.snapshot(), caption="The host, before and after the container's end")
 
 # %% [markdown]
-# A cgroup, a few namespaces, a directory, and notes about them: that is all a container was. Note the mounts. It had
-# some thirty, and none of them ever was among the host's.
+# A *cgroup* (what the limit of 64 MB hung on), a few namespaces, a directory, and notes about them: that is all a
+# container was. Note the mounts. It had some thirty, and none of them ever was among the host's.
 #
 # The **ledger** is labrt's notebook: whatever it asks of the kernel is written there first, and crossed out when it is
 # gone.

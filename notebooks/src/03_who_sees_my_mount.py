@@ -29,7 +29,8 @@ print("inside: ", process.run_in_child(secret, namespaces="mnt"))
 print("outside:", os.listdir(place))
 
 # %% [markdown]
-# A child mounted a file system at `place`, and saw it. We saw nothing. Both looked at the same path, at the same time.
+# A child mounted a file system at `place` (a *tmpfs*, which lives in memory), and saw it. We saw nothing. Yet both
+# looked at the same path.
 #
 # A **mount namespace** is a list of mounts. A new one begins as a copy of the old; after that, each process resolves
 # paths by its own. Simple. Or is it?
@@ -52,8 +53,8 @@ def mount_something():
 
 
 # %% [markdown]
-# The child gets a mount namespace of its own, and mounts something below `place`. (labrt makes all mounts of a new
-# namespace private at once; `propagation=None` leaves that out.)
+# The child gets a mount namespace of its own, and mounts something below `place`. (labrt cuts all mounts of a new
+# namespace off from the old ones at once; `propagation=None` leaves that out.)
 #
 # **Predict:** will the host see the mount? Put `True` or `False`.
 

@@ -26,8 +26,8 @@ for name in ("old", "cell"):
     os.mkdir(f"{box}/{name}")
 
 # %% [markdown]
-# First the goal. In notebook 02 a process got out of a `chroot` with three calls. Here is the same burglar, in the same
-# box. Once it is locked in by `chroot`, once by what this notebook is about:
+# First the goal. In notebook 02 a process got out of a `chroot`, by another one and a row of `..`. Here is the same
+# burglar, in the same box. Once it is locked in by `chroot`, once by what this notebook is about:
 
 # %%
 from labrt.linux import process, rootfs, syscalls

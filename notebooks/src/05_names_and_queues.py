@@ -36,7 +36,8 @@ print("outside:", socket.gethostname(), os.uname().release)
 # ## Same inode, same namespace
 #
 # How can one know whether two processes share a namespace? Each is a file in `/proc/PID/ns`, and has a number, an
-# inode. **Predict:** a child gets new `uts` and `ipc` namespaces. How many of the eight kinds does it share with us?
+# inode. **Predict:** a child gets new `uts` and `ipc` namespaces. There are eight kinds: mnt, uts, ipc, net, pid, user,
+# cgroup and time. How many of them does it share with us?
 
 # %%
 guess = lab.predict("05", "How many of the eight kinds are shared?", 8)  # your guess

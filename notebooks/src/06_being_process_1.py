@@ -119,8 +119,8 @@ while [child.mark for child in lab.trees.processes(pid).children] != ["zombie", 
 lab.diagrams.tree([lab.trees.processes(pid)], title="A container whose process 1 waits for nobody")
 
 # %% [markdown]
-# Two zombies, and they will stay as long as the container does. With a health check every few seconds, that leaves
-# thousands in a day. `docker run --init` puts a small program in front that does nothing but wait.
+# Two zombies, and they will stay as long as the container does. Where one is left every ten seconds, there are
+# thousands after a day. `docker run --init`, and `labrt run --init`, put a small program in front that waits for them.
 
 # %%
 container.remove(force=True)

@@ -32,8 +32,9 @@ def as_root(function):
 print(process.run_in_child(lambda: as_root(who_am_i), namespaces="user", maps=MAPS))
 
 # %% [markdown]
-# User 0, with every capability that there is. So it is root? Let us ask the other side. A **user namespace** has a
-# *map*: which of its ids is which one outside. Ours says that 0 inside is 200000 outside.
+# User 0, with every *capability* that there is: these are the pieces, some forty, into which Linux has cut root's
+# power. So it is root? Let us ask the other side. A **user namespace** has a *map*: which of its ids is which one
+# outside. Ours says that 0 inside is 200000 outside.
 #
 # **Predict:** root inside makes a file. Whom does it belong to, for the host?
 
@@ -150,7 +151,8 @@ else:
 
 # %% [markdown]
 # An ordinary user may map one id only: their own. For more, `/etc/subuid` sets a range aside, and `newuidmap` writes
-# it. That is all that *rootless* containers are. `labrt run` works so for every user of this machine.
+# it. That is all that *rootless* containers are. `labrt run` works so for who is not root; `labrt doctor`, asked by
+# them, says what it takes.
 
 # %%
 if os.path.exists("/etc/subuid"):

@@ -25,8 +25,8 @@ print(*result.stderr.splitlines()[-3:], sep="\n")
 # %% [markdown]
 # ## Nobody says no
 #
-# First, how it is without. This function forks children that only sleep, until somebody refuses. **Predict:** it stops
-# by itself at 100. How far does it get?
+# First, how it is without. This function forks children that only sleep, until somebody refuses. (`run_in_child` lets
+# it do so in a small process of its own.) **Predict:** it stops by itself at 100. How far does it get?
 
 # %%
 import contextlib
@@ -126,7 +126,7 @@ with walled() as group:
 
 # %% [markdown]
 # At the wall the kernel looked for something to take back, found nothing, and sent `SIGKILL`: the **OOM killer**, *out
-# of memory*. `oom_kill` counts its victims. The rest of the machine had gigabytes to spare and noticed nothing.
+# of memory*. `oom_kill` counts its victims. The rest of the machine had memory to spare, and noticed nothing.
 #
 # With swap, the hog would have gone on, slowly, onto the disk. So whoever wants a wall says `memory.swap.max` too.
 

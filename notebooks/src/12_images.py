@@ -116,8 +116,8 @@ pairs = {
 guess.saw(next(name for name, (one, other) in pairs.items() if one == other))
 
 # %% [markdown]
-# The config: it says nothing about compression. Its digest is the **image id** that `docker images` has always printed;
-# the manifest's digest is what one pulls by.
+# The config: it says nothing about compression. Its digest is the **image id**, which `labrt images` prints, and
+# `docker images` did for many years; the manifest's digest is what one pulls by.
 
 # %% [markdown]
 # ## What lies below

@@ -4,8 +4,8 @@
 # **Afterwards you can** read a pull on the wire, request by request, say what a token is for and how the great
 # registries differ, and pull an image yourself from a registry that is busy and not to be trusted.
 #
-# **You need** digests from notebook 12. **It takes** about 45 minutes. Is Docker Hub there? If not, a small registry on
-# this machine stands in. A pull, live:
+# **You need** root on Linux, and digests from notebook 12. **It takes** about 45 minutes. Is Docker Hub there? If not,
+# a small registry on this machine stands in. A pull, live:
 
 # %%
 from contextlib import ExitStack
@@ -192,8 +192,8 @@ def pull(ask, name, tag, architecture):
 
 
 # %% [markdown]
-# The check runs a registry that is honest, then has three platforms, then is busy, then lies about a layer, and at last
-# about a manifest. It looks at what you return, and at what the registry has seen on the wire.
+# The check runs a registry that is honest, then has an index of several platforms, then is busy, then lies about a
+# layer, and at last about a manifest. It looks at what you return, and at what the registry has seen on the wire.
 
 # %%
 check = lab.check("13", pull)
@@ -245,8 +245,8 @@ labrt.reset()
 # %% [markdown]
 # ## The source
 #
-# The specification is the OCI distribution-spec; tokens are described with CNCF Distribution. Next comes notebook 14:
-# the network between containers.
+# The specification is the OCI distribution-spec; tokens are described with CNCF Distribution. Next comes notebook 16:
+# the file that says what a container is.
 
 # %%
 from labrt.registry import auth, client, distribution, transport

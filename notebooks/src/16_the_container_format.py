@@ -23,9 +23,10 @@ config = container.runtime.config()
 print(json.dumps({name: config[name] for name in ("ociVersion", "hostname", "root")}, indent=1))
 
 # %% [markdown]
-# `config.json` and a root: together a **bundle**. No word in it is labrt's: it is the runtime-spec of the Open
-# Container Initiative. Docker began by calling *LXC*. In 2014 it got a library of its own for this, *libcontainer*, and
-# in 2015 gave that away: it became *runc*, and its config this specification.
+# `config.json` and a root: together a **bundle**. Its words are not labrt's, but for a few notes in `annotations`: they
+# are those of the runtime-spec of the Open Container Initiative. Docker began by calling *LXC*. In 2014 it got a
+# library of its own for this, *libcontainer*, and in 2015 gave that away: it became *runc*, and its config this
+# specification.
 
 # %%
 rows = [[name, type(value).__name__, json.dumps(value)[:70]] for name, value in config["process"].items()]
@@ -61,8 +62,9 @@ lab.show.table(["runtime", "exit code", "it says"], rows)
 guess.saw(int(rows[-1][2].split()[0]) if rows[-1][1] == 0 else int(rows[0][2].split()[0]))
 
 # %% [markdown]
-# The same answers, from three programs by different people, in Python, Go and C. That is what a specification is for:
-# `dockerd --add-runtime`, `podman --runtime`, and what Kubernetes calls, all hand over this file.
+# Whoever is here gives the same answers. They are programs by different people: labrt's is in Python, runc in Go, crun
+# in C. That is what a specification is for: `dockerd --add-runtime`, `podman --runtime`, and what Kubernetes calls, all
+# hand over this file.
 
 # %% [markdown]
 # ## From flag to line
@@ -111,7 +113,7 @@ lab.show.table(["docker run", "config.json", "value"], rows)
 # ## Jails and zones
 #
 # FreeBSD had *jails* in 2000, Solaris *zones* in 2005. There a container is one thing, made by one call, with switches.
-# In Linux it is a heap of parts, namespaces, cgroups, capabilities, that grew one by one from 2002 on, and only the
+# In Linux it is a heap of parts, capabilities, namespaces, cgroups, that grew one by one from 1999 on, and only the
 # config makes *one* thing of them. The same plan, written for each of these kernels:
 
 # %%

@@ -76,8 +76,8 @@ lab.show.table(["state", "program", "began at"], rows, caption=f"Process {contai
 
 # %% [markdown]
 # The same process: same number, same beginning, another program. *execve(2)* is all that *start* is in the end. This
-# gap is there for a reason: a network can be plugged in, hooks can run, and one can attach to the output before the
-# first byte is written.
+# gap is there for a reason: a network can be plugged in, programs that the config names (*hooks*) can run, and one can
+# attach to the output before the first byte is written.
 
 # %%
 from labrt.linux import cgroups
@@ -204,7 +204,7 @@ labrt.reset()
 # ## The source
 #
 # The states are in the OCI runtime-spec's runtime.md; see also *setns(2)* and *pid_namespaces(7)*. Next comes notebook
-# 18: how to keep it in.
+# 21: the whole way, by hand.
 
 # %%
 from labrt.runtime import joiner, monitor

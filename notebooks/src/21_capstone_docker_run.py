@@ -4,8 +4,8 @@
 # **Afterwards you can** go the whole way from an image's name to a running process with nothing but the course's
 # primitives, and say at each step what the registry or the kernel was asked.
 #
-# **You need** the ideas of notebooks 01 to 20, or patience. **It takes** about 45 minutes. First the destination, in
-# one line:
+# **You need** root on Linux, and the ideas of the notebooks before, or patience. **It takes** about 45 minutes. First
+# the destination, in one line:
 
 # %%
 import labrt
@@ -274,9 +274,9 @@ check
 
 # %% [markdown]
 # Passed? Then look at what still differs. labrt adds three files of `/etc`, so that names can be looked up. It takes
-# away most *capabilities*, and forbids some system calls by a *seccomp* filter. Without these two, yours is a
-# container, but no prison: its root could still ask the kernel for what only the host's root should get. Notebook 18
-# closes those doors.
+# away most *capabilities*, the pieces of root's power, and forbids some system calls by a *seccomp* filter: the last
+# two lines. Without these two, yours is a container, but no prison: its root could still ask the kernel for what only
+# the host's root should get.
 
 # %% [markdown]
 # ## 8 · From both sides
