@@ -107,12 +107,17 @@ def _process(pid: int) -> Process:
     with open("/proc/uptime") as file:
         uptime = float(file.read().split()[0])
     age = max(uptime - int(fields[19]) / TICKS, 0.0)
-    line = procfs.read(pid, "cmdline").rstrip("\0").replace("\0", " ")
+    line = _printable(procfs.read(pid, "cmdline").rstrip("\0").replace("\0", " "))
     uid = int(procfs.status(pid)["Uid"].split()[0])
     used = ticks / TICKS
     share = int(100 * used / age) if age >= 1 else 0
-    command = line or f"[{procfs.stat(pid).comm}]"
+    command = line or f"[{_printable(procfs.stat(pid).comm)}]"
     return Process(_user(uid), pid, int(fields[1]), share, time.time() - age, _tty(int(fields[4])), used, command)
+
+
+def _printable(text: str) -> str:
+    """Replace what would move the cursor of who looks, as ps(1) does: a process chooses its own name."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _user(uid: int) -> str:
