@@ -6,7 +6,6 @@ has to say into a pipe; when the client goes away, so does the pipe, and the bui
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiohttp import web
@@ -108,7 +107,7 @@ class _Lines:
         return None
 
     def send(self, value: dict[str, Any]) -> None:
-        data = memoryview(json.dumps(value, ensure_ascii=False).encode() + b"\r\n")
+        data = memoryview(errors.encoded(value) + b"\r\n")
         self.said = True
         while data:
             data = data[self._pipe.write(data) :]

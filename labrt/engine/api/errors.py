@@ -74,8 +74,12 @@ def reply(number: int, text: str) -> web.Response:
 
 def as_json(value: Any, number: int = 200) -> web.Response:
     """Make a response of a value. Of plain application/json: `docker` does not know a type with a charset behind it."""
-    body = json.dumps(value, ensure_ascii=False).encode() + b"\n"
-    return web.Response(status=number, body=body, headers={"Content-Type": "application/json"})
+    return web.Response(status=number, body=encoded(value) + b"\n", headers={"Content-Type": "application/json"})
+
+
+def encoded(value: Any) -> bytes:
+    """Write JSON. What is no UTF-8, such as a file's name in a container, is not to be a mistake of ours."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def in_stream(error: Exception) -> dict[str, Any]:

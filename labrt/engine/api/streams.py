@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import select
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -163,7 +162,7 @@ class Lines:
         """Send one object."""
         if self.response is None:
             self.response = await begin(self.request)
-        await self.response.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\r\n")
+        await self.response.write(errors.encoded(value) + b"\r\n")
 
     async def end(self) -> web.StreamResponse:
         """End it."""
