@@ -27,7 +27,7 @@ def append(path: str, kind: str, action: str, id: str, attributes: Mapping[str, 
     event = {"Type": kind, "Action": action, "Actor": actor, "scope": "local",
              "time": now // 1_000_000_000, "timeNano": now}  # fmt: skip
     with contextlib.suppress(OSError):
-        _append(path, json.dumps(event, ensure_ascii=False).encode() + b"\n")
+        _append(path, json.dumps(event, ensure_ascii=False).encode(errors="replace") + b"\n")
 
 
 def older(path: str) -> str:

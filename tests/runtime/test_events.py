@@ -110,9 +110,8 @@ def test_a_disk_that_takes_nothing_is_no_reason_to_fail(tmp_path):
 
 
 def test_every_line_is_json(where):
-    for name in ('quote"', "new\nline", "ünïcode", "\udcff"):
-        with_name = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        note(where, name=with_name)
+    for name in ('quote"', "new\nline", "ünïcode", "\udcff"):  # the last: a label of a hostile image
+        note(where, name=name)
     with open(where.events) as file:
         assert len([json.loads(line) for line in itertools.islice(file, 9)]) == 4
 
