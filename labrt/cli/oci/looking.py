@@ -70,24 +70,10 @@ def ps(options: Values, values: Values, words: list[str], log: Log) -> int:
     if values["format"] == "json":
         print(json.dumps(pids))
         return 0
-    import subprocess
+    from labrt.engine import top
 
-    arguments = words[1:] or ["-ef"]
-    try:
-        done = subprocess.run(["ps", *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        raise InvalidInput("ps is not installed", remedy="apt-get install procps; or --format json") from None
-    if done.returncode != 0:
-        raise InvalidInput(f"ps {' '.join(arguments)}: {done.stderr.strip()}")
-    head, *rows = done.stdout.splitlines()
-    if "PID" not in head.split():
-        raise InvalidInput(f"ps {' '.join(arguments)} prints no column PID")
-    column = head.split().index("PID")
-    wanted = {str(pid) for pid in pids}
-    print(head)
-    for row in rows:
-        if row.split()[column] in wanted:
-            print(row)
+    head, lines = top.ps(words[1:] or ["-ef"], pids)
+    print(head, *lines, sep="\n")
     return 0
 
 
