@@ -16,7 +16,7 @@ unless the file's `# escape=` says otherwise.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from labrt.errors import InvalidInput
 
@@ -162,13 +162,9 @@ class _Lexer:
         return "".join(piece for piece, _ in self._inner())
 
     def _operate(self, name: str, value: str | None, operator: str) -> str:
-        word = self._pattern("/}") if operator in ("/", "//") else self._pattern() if operator[0] in "#%" else ""
-        other = ""
-        if operator[0] in "-+?:":
-            word = self._word()
-        elif operator in ("/", "//") and self.text[self.at] == "/":
-            self.at += 1
-            other = self._word()
+        if operator[0] in "#%/":
+            return self._edited(value or "", operator)
+        word = self._word()
         self.at += 1
         missing = value is None or (operator[0] == ":" and not value)
         kind = operator[-1]
@@ -176,19 +172,25 @@ class _Lexer:
             return word if missing else value or ""
         if kind == "+":
             return "" if missing else word
-        if kind == "?":
-            if missing:
-                raise InvalidInput(f"{name}: {word or 'it is not set'}", remedy=f"--build-arg {name}=…, or ENV")
-            return value or ""
-        return _edit(value or "", operator, word, other)
+        if missing:
+            raise InvalidInput(f"{name}: {word or 'it is not set'}", remedy=f"--build-arg {name}=…, or ENV")
+        return value or ""
 
-    def _pattern(self, until: str = "}") -> str:
-        """Read a pattern as a regular expression: what is quoted or escaped stands for itself."""
-        pieces = self._inner(until)
-        wild = {"*": ".*", "?": "."}
-        parts = [wild.get(piece, re.escape(piece)) if not quoted else re.escape(piece) for piece, quoted in pieces]
-        twice = (part == before == ".*" for part, before in zip(parts, ["", *parts], strict=False))  # ** is *
-        return "".join(part for part, again in zip(parts, twice, strict=True) if not again)
+    def _edited(self, value: str, operator: str) -> str:
+        parts, other = self._pattern("/}" if operator[0] == "/" else "}"), ""
+        if operator[0] == "/" and self.text[self.at] == "/":
+            self.at += 1
+            other = self._word()
+        self.at += 1
+        return _edit(value, operator, parts, other)
+
+    def _pattern(self, until: str) -> list[str]:
+        """Read a pattern: "*", or else a regular expression of one letter, each. What is quoted stands for itself."""
+        parts: list[str] = []
+        for piece, quoted in self._inner(until):
+            wild = {} if quoted else {"*": "*", "?": "."}
+            parts += [wild[piece]] if piece in wild else map(re.escape, piece)
+        return parts
 
 
 def _check(size: int) -> None:
@@ -197,17 +199,31 @@ def _check(size: int) -> None:
         raise InvalidInput(f"a word of more than {_LONGEST} characters", remedy="do not trust who wrote it")
 
 
-def _edit(value: str, operator: str, pattern: str, other: str) -> str:
-    """Carry out #, ##, %, %%, / and //."""
-    whole = re.compile(pattern, re.DOTALL)
-    if operator == "/":
-        return whole.sub(lambda _: other, value, count=1)
-    if operator == "//":
-        _check(sum(len(other) for _ in whole.finditer(value)))
-        return whole.sub(lambda _: other, value)
-    sizes = range(len(value) + 1) if len(operator) == 1 else range(len(value), -1, -1)
-    for size in sizes:
-        part = value[:size] if operator[0] == "#" else value[len(value) - size :]
-        if whole.fullmatch(part):
-            return value[size:] if operator[0] == "#" else value[: len(value) - size]
-    return value
+def _edit(value: str, operator: str, parts: Sequence[str], other: str) -> str:
+    """Carry out #, ##, %, %%, / and //. An ending is the beginning of what is read from behind."""
+    if operator[0] == "/":
+        whole = _expression(parts, longest=True)
+        _check(sum(len(other) for _ in whole.finditer(value)) if operator == "//" else 0)
+        return whole.sub(lambda _: other, value, count=0 if operator == "//" else 1)
+    way = 1 if operator[0] == "#" else -1
+    match = _expression(parts[::way], longest=len(operator) == 2).match(value[::way])
+    return value[::way][match.end() :][::way] if match else value
+
+
+def _expression(parts: Sequence[str], *, longest: bool) -> re.Pattern[str]:
+    """Make one expression of a pattern's parts, for the longest or the shortest text that it fits.
+
+    What comes after a star is taken where it first fits, (?>…), for good: nothing is tried twice, whoever wrote it.
+    Only the last star decides about the length.
+    """
+    chunks = [""]
+    for part in parts:
+        if part == "*":
+            chunks.append("")
+        else:
+            chunks[-1] += part
+    first, *others = chunks
+    after = [f"(?>.*?{chunk})" for chunk in others]
+    if after and longest:
+        after[-1] = f".*{others[-1]}"
+    return re.compile(first + "".join(after), re.DOTALL)

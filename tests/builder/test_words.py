@@ -50,6 +50,8 @@ def test_a_word(text, expected):
 @pytest.mark.parametrize("text", [
     "${F#*/}", "${F##*/}", "${F%.*}", "${F%%.*}", "${F/b/x}", "${F//a/x}", "${F#x}", "${F%?}", "${F//./}", "${E:-w}",
     "${E-w}", "${A:+y}", "${NO+y}", "'$A'\"$A\"", "a\\ b", "${F##*}", "${F/a*c/x}",
+    "${F#*a*}", "${F##*a*}", "${F#*a*.*}", "${F##a*/}", "${F%/*}", "${F%%/*}", "${F%.*.*}", "${F%%.*g*}", "${F%?z}",
+    "${F%a/b}", "${F##*.??r}", "${F/*./x}", "${F/.*z/x}", "${F//\\/?/x}", "${F%$A}", "${F#'*'}", "${F#a/$NO}",
 ])  # fmt: skip
 def test_bash_reads_it_so_too(text):
     said = subprocess.run(["bash", "-c", f"printf %s {text}"], env=KNOWN, capture_output=True, text=True, check=True)
@@ -80,4 +82,6 @@ def test_what_grows_or_nests_without_end_is_refused():
             words.expand(text, big)
     with pytest.raises(InvalidInput, match="deeper"):
         words.expand("${A:-" * 1000 + "}" * 1000, {})
-    assert words.expand("${A#" + "*" * 30 + "b}", {"A": "a" * 40}) == "a" * 40  # no regular expression runs away
+    for pattern in ("*" * 30 + "b", "*a" * 30 + "b", "b" + "a*" * 30):  # no regular expression runs away
+        for operator in ("#", "##", "%", "%%", "/", "//"):
+            assert words.expand(f"${{A{operator}{pattern}}}", {"A": "a" * 400}) == "a" * 400
