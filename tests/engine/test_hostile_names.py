@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 
 from labrt.engine import top
 from labrt.engine.api import errors
+from labrt.linux import procfs
 
 
 def test_a_process_cannot_steer_the_terminal_of_who_looks() -> None:
     with subprocess.Popen([b"\x1b[2J\xff\nroot", b"60"], executable="/bin/sleep") as process:
         try:
+            while not procfs.read(process.pid, "cmdline"):  # execve(2) closes our end before its arguments are there
+                time.sleep(0.001)
             assert top._process(process.pid).command == "?[2J??root 60"
         finally:
             process.kill()
