@@ -10,7 +10,6 @@ container like any other, made from the image of the step before, and its layer 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -139,7 +138,7 @@ class Hands:
 
 def _without_volumes(image: Image) -> Image:
     """What RUN writes to a place that the image calls a volume is a part of the image."""
-    return image._replace(config=dataclasses.replace(image.config, volumes=()))
+    return image._replace(config=image.config.replace(volumes=()))
 
 
 def _network(name: str) -> str:

@@ -11,13 +11,13 @@ Notebook 12.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from labrt.errors import InvalidInput, InvalidManifest
-from labrt.image.digest import Digest
+from labrt.image.digest import EMPTY, Digest
 from labrt.image.fields import Fields, digest, parse_object
 from labrt.image.platform import Platform
+from labrt.image.value import NOTHING, Value
 
 
 class History(NamedTuple):
@@ -30,8 +30,7 @@ class History(NamedTuple):
     empty_layer: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
+class ImageConfig(Value):
     """An image's config. `diff_ids` has the base layer first; `env` has NAME=value; `created` is RFC 3339 text."""
 
     architecture: str
@@ -44,16 +43,16 @@ class ImageConfig:
     entrypoint: tuple[str, ...] = ()
     working_dir: str = ""
     user: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labels: Mapping[str, str] = NOTHING
     exposed_ports: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     stop_signal: str = ""
     shell: tuple[str, ...] = ()
-    healthcheck: Mapping[str, Any] | None = field(default=None, hash=False)
+    healthcheck: Mapping[str, Any] | None = None
     diff_ids: tuple[Digest, ...] = ()
     history: tuple[History, ...] = ()
-    raw: bytes = field(default=b"", repr=False)
-    digest: Digest = field(default_factory=lambda: Digest.of(b""))
+    raw: bytes = b""
+    digest: Digest = EMPTY
 
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from labrt.errors import InvalidManifest
 from labrt.image.digest import Digest
 from labrt.image.fields import Fields
 from labrt.image.platform import Platform
+from labrt.image.value import NOTHING, Value
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -93,8 +93,7 @@ def _data(fields: Fields, digest: Digest, size: int) -> bytes | None:
     return data
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(Value):
     """`size` is the content's length in bytes, as stored and sent (for layers: compressed).
 
     `data` is the content itself where the descriptor brings it along, as it does for a few bytes; None elsewhere.
@@ -104,7 +103,7 @@ class Descriptor:
     digest: Digest
     size: int
     platform: Platform | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = NOTHING
     urls: tuple[str, ...] = ()
     artifact_type: str = ""
     data: bytes | None = None

@@ -74,3 +74,6 @@ class Digest(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<Digest {self.algorithm}:{self.short}…>"
+
+
+EMPTY = Digest("sha256", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")  # of no bytes at all

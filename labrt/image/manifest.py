@@ -11,7 +11,6 @@ Specification: OCI image-spec, manifest.md and image-index.md; Docker's schema 2
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from labrt.errors import ImageNotFound, InvalidManifest
 from labrt.image import descriptor as types
@@ -19,13 +18,13 @@ from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
 from labrt.image.fields import Fields, parse_object
 from labrt.image.platform import Platform
+from labrt.image.value import NOTHING, Value
 
 # Types that servers send when they do not know better: then the document itself says what it is.
 _VAGUE = ("", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream")
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Value):
     """One image for one platform. `layers` has the base layer first; `digest` is the sha256 of `raw`.
 
     Or an artifact: something else than an image, kept as one. `artifact_type` says what, else "" and the config's type
@@ -35,9 +34,9 @@ class Manifest:
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    raw: bytes = field(repr=False)
+    raw: bytes
     digest: Digest
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = NOTHING
     artifact_type: str = ""
     subject: Descriptor | None = None
 
@@ -54,8 +53,7 @@ class Manifest:
         return f"<Manifest {self.digest.short} {len(self.layers)} layers {self.size} B>"
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Value):
     """One image for several platforms: a list of manifests (or of further indexes), in the publisher's order.
 
     `artifact_type` and `subject` are as in a Manifest.
@@ -63,9 +61,9 @@ class Index:
 
     media_type: str
     manifests: tuple[Descriptor, ...]
-    raw: bytes = field(repr=False)
+    raw: bytes
     digest: Digest
-    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = NOTHING
     artifact_type: str = ""
     subject: Descriptor | None = None
 
