@@ -10,8 +10,9 @@
     remote      the two kinds of far end that a session can have
     signals     signals as something to read; streams: standard ones that were closed
     pulling     what a pull prints, and pushing a push; transfer is what both are made of
-    parameters  options that several commands share; tab completion of names
-    container_options  what `run` and `create` can be told
+    typed       options declared once; what is plainly typed is read without click
+    container_options  what `run`, `create` and `exec` can be told; programs: what they then do
+    parameters  options and arguments for click, which reads all else; tab completion of names
     show        tables, and times for people; templates: `--format`
 
 Nothing below this floor prints or exits; nothing on it knows how a container is made.

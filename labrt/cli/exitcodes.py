@@ -15,8 +15,7 @@ import contextlib
 import os
 import signal
 import sys
-
-import click
+from typing import Any
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, InvalidInput, LabrtError
 
@@ -35,20 +34,23 @@ class NoTerminal(InvalidInput):
     """`-it` without a terminal to type at. Docker's exit code for this is 1, also in `run`."""
 
 
-def of(error: BaseException, command: str) -> int:
+def of(error: Any, command: str) -> int:
     """Return the exit code for what ended `command`."""
-    known: list[tuple[type[BaseException] | tuple[type[BaseException], ...], int]] = [
-        (click.UsageError, OWN),
+    if _is_clicks(error, "UsageError"):
+        return OWN
+    if _is_clicks(error, "Abort"):
+        return of_signal(signal.SIGINT)
+    known: list[tuple[type[BaseException], int]] = [
         (CommandNotFound, NOT_FOUND),
         (CommandNotExecutable, NOT_EXECUTABLE),
         (NoTerminal, FAILED),
         (LabrtError, OWN if command in ("run", "create") else FAILED),
-        ((KeyboardInterrupt, click.Abort), of_signal(signal.SIGINT)),
+        (KeyboardInterrupt, of_signal(signal.SIGINT)),
         (BrokenPipeError, of_signal(signal.SIGPIPE)),
         (BaseException, OWN if command in ("run", "create") else FAILED),
     ]
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
+    if _is_clicks(error, "Exit"):
+        return int(error.exit_code)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else FAILED
     if isinstance(error, Terminated):
@@ -56,12 +58,18 @@ def of(error: BaseException, command: str) -> int:
     return next(code for kind, code in known if isinstance(error, kind))
 
 
+def _is_clicks(error: BaseException, name: str) -> bool:
+    """Whether it is this exception of click's; before anybody has imported click, it is not."""
+    click = sys.modules.get("click.exceptions")
+    return click is not None and isinstance(error, getattr(click, name))
+
+
 def of_signal(number: int) -> int:
     """Return the exit code of what a signal ended, as a shell gives it."""
     return 128 + number
 
 
-def report(error: BaseException, command: str) -> int:
+def report(error: Any, command: str) -> int:
     """Say what went wrong, in one line, and return the exit code."""
     if isinstance(error, BrokenPipeError) and not isinstance(error, LabrtError):
         # Whoever read our output has enough. Python would complain about what it cannot flush.
@@ -70,7 +78,7 @@ def report(error: BaseException, command: str) -> int:
     text = message(error)
     if text:
         say(text)
-    if isinstance(error, click.UsageError) and error.ctx:
+    if _is_clicks(error, "UsageError") and error.ctx:
         print(error.ctx.get_usage(), file=sys.stderr)
     if os.environ.get("LABRT_DEBUG") and text:
         import traceback
@@ -79,17 +87,17 @@ def report(error: BaseException, command: str) -> int:
     return of(error, command)
 
 
-def message(error: BaseException) -> str:
+def message(error: Any) -> str:
     """Return what to print for an error: one line, with what to do about it. "" for those that speak for themselves."""
-    if isinstance(error, click.UsageError):
+    if _is_clicks(error, "UsageError"):
         path = error.ctx.command_path if error.ctx else "labrt"
         return f"{error.format_message().rstrip('.')} (`{path} --help` shows how)"
     if isinstance(error, LabrtError):
         return str(error)
-    if isinstance(error, click.ClickException):
-        return error.format_message()
-    quiet = (click.exceptions.Exit, click.Abort, BrokenPipeError)
-    if isinstance(error, quiet) or not isinstance(error, Exception):
+    if _is_clicks(error, "ClickException"):
+        return str(error.format_message())
+    spoken = _is_clicks(error, "Exit") or _is_clicks(error, "Abort") or isinstance(error, BrokenPipeError)
+    if spoken or not isinstance(error, Exception):
         return ""
     if isinstance(error, OSError):
         return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"

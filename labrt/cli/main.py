@@ -1,7 +1,7 @@
 """Where the command line begins: `labrt …` and `python -m labrt …` call `main`.
 
 The order here is that of what takes longest. A command that starts a program needs a launcher (runtime/launcher.py), a
-second Python that comes up by itself while this one reads click, the command and the engine. So it is begun first.
+second Python that comes up by itself while this one reads the command and the engine. So it is begun first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import warnings
 from labrt.cli import streams
 
 STARTERS = ("run", "start", "exec")
+PLAIN = {"run": ("RUN", "image", "run"), "exec": ("EXEC", "name", "execute")}  # their options, argument, function
 OUTSIDERS = ("doctor", "login", "logout", "completion")  # these want nothing of a user's namespaces
 
 TYPE_CHECKING = False  # as in syscalls.py: typing can wait, the launcher cannot
@@ -46,16 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from labrt.runtime import launcher
 
             launcher.default()
-        from labrt.cli import group, signals
+        from labrt.cli import signals
 
         signals.end_by_exception()
-        code = group.call(arguments)
+        code = _do(arguments)
         sys.stdout.flush()
         return code
     except BaseException as error:
         from labrt.cli import exitcodes
 
         return exitcodes.report(error, arguments[0] if arguments else "")
+
+
+def _do(arguments: Sequence[str]) -> int:
+    """Do at once what is typed plainly, and let click read all else: typed.py says why."""
+    command = arguments[0] if arguments else ""
+    if command in PLAIN and "_LABRT_COMPLETE" not in os.environ:
+        from labrt.cli import container_options, typed
+
+        options, place, work = PLAIN[command]
+        given = typed.read(getattr(container_options, options), (place,), arguments[1:])
+        if given and (given["words"] or command == "run"):
+            from labrt.cli import programs
+
+            code: int = getattr(programs, work)(**given)
+            return code
+    from labrt.cli import group
+
+    return group.call(arguments)
 
 
 def _enter_own_namespaces(arguments: Sequence[str]) -> None:

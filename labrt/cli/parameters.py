@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from labrt.cli import exitcodes
+from labrt.cli.typed import Option
 from labrt.errors import InvalidInput, LabrtError, NotFound
 
 if TYPE_CHECKING:
@@ -67,24 +68,6 @@ def command_argument(required: bool = False) -> Callable[[F], F]:
     return click.argument("words", metavar=metavar, nargs=-1, required=required, type=click.UNPROCESSED)
 
 
-def interactive_options(command: F) -> F:
-    """Add -i and -t."""
-    command = click.option("-t", "--tty", is_flag=True, help="Give it a terminal")(command)
-    return click.option("-i", "--interactive", is_flag=True, help="Let it have input, attached or not")(command)
-
-
-def process_options(command: F) -> F:
-    """Add what a program can be told of its surroundings: -e, --env-file, -w, -u."""
-    for option in (
-        click.option("-u", "--user", metavar="USER", help="Whom to run it as: a name or a number, then perhaps :GROUP"),
-        click.option("-w", "--workdir", metavar="DIR", help="The directory that it starts in"),
-        click.option("--env-file", metavar="FILE", multiple=True, help="Read variables, one on each line"),
-        click.option("-e", "--env", metavar="NAME[=VALUE]", multiple=True, help="Set a variable, or hand on ours"),
-    ):
-        command = option(command)
-    return command
-
-
 def network_names(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[str]:
     """Offer the names of networks, and what stands in their place."""
     from labrt.engine.networks import Networks
@@ -96,18 +79,31 @@ def network_names(_ctx: click.Context, _param: click.Parameter, begun: str) -> l
     return [name for name in ("none", "host", *names) if name.startswith(begun)]
 
 
-def network_option(command: F) -> F:
-    """Add --network, which may be given several times."""
+def image_argument(command: F) -> F:
+    """One image."""
+    return click.argument("image", metavar="IMAGE", shell_complete=image_names)(command)
+
+
+def declare(options: Sequence[Option]) -> Callable[[F], F]:
+    """Give a command these options, in their order; see typed.py."""
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = _for_click(option)(command)
+        return command
+
+    return add
+
+
+def _for_click(option: Option) -> Callable[[F], F]:
+    if option.is_flag:
+        return click.option(*option.flags, option.field, is_flag=True, help=option.say)
+    kind = click.Choice(option.choices, case_sensitive=not option.any_case) if option.choices else option.kind
+    complete = globals()[option.complete] if option.complete else None
     return click.option(
-        "--network", "--net", "network", metavar="NETWORK", multiple=True, shell_complete=network_names,
-        help="Its network: none (the default), host, bridge, container:NAME, or one of `labrt network ls`",
-    )(command)  # fmt: skip
-
-
-def detach_keys_option(command: F) -> F:
-    """Add --detach-keys."""
-    say = "The keys that leave it, and it goes on (not given: ctrl-p,ctrl-q)"
-    return click.option("--detach-keys", metavar="KEYS", default="", help=say)(command)
+        *option.flags, option.field, metavar=option.value or None, type=kind, multiple=option.many, help=option.say,
+        default=option.default, show_default=option.show_default, shell_complete=complete,
+    )  # fmt: skip
 
 
 def get(name: str) -> Container:

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from labrt.cli import parameters
-from labrt.cli.commands import run
-from labrt.cli.container_options import container_options
+from labrt.cli import parameters, programs
+from labrt.cli.container_options import CREATE
 
 
 @click.command(context_settings=parameters.ENDS_AT_FIRST_ARGUMENT)
-@container_options
+@parameters.declare(CREATE)
+@parameters.image_argument
+@parameters.command_argument()
 def command(attach: tuple[str, ...], **how: Any) -> int:
     """Make a container without starting it.
 
@@ -24,5 +25,5 @@ def command(attach: tuple[str, ...], **how: Any) -> int:
       labrt start -a later
     """  # noqa: D301
     del attach  # of `run`; `start` has its own
-    click.echo(run.create(**how).id)
+    click.echo(programs.create(**how).id)
     return 0
