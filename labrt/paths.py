@@ -11,10 +11,11 @@ namespace of their own, which is where their containers live (runtime/rootless.p
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+
+from labrt.shapes import Record
 
 
-class Paths(NamedTuple):
+class Paths(Record):
     """Every place labrt writes to. Made by `default()`, or by hand with two directories of your choice."""
 
     state: str

@@ -15,9 +15,12 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Any
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, InvalidInput, LabrtError
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 OWN, NOT_EXECUTABLE, NOT_FOUND, FAILED = 125, 126, 127, 1
 

@@ -15,14 +15,15 @@ import os
 import signal
 import sys
 from collections.abc import Collection
-from typing import TYPE_CHECKING, NamedTuple
 
 from labrt.cli import exitcodes
 from labrt.cli.remote import Attached, Console
 from labrt.cli.session import DETACH_KEYS, Outcome, Session
 from labrt.errors import ContainerNotFound, LabrtError
 from labrt.linux import pty
+from labrt.shapes import Record
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.engine.containers import Container
     from labrt.runtime.container import Execution
@@ -46,7 +47,7 @@ def terminal_size() -> tuple[int, int] | None:
     return None
 
 
-class Manners(NamedTuple):
+class Manners(Record):
     """How one is attached: the keys that leave, whether signals are passed on, which outputs are shown."""
 
     keys: bytes = DETACH_KEYS

@@ -14,14 +14,16 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TextIO
 
 from labrt.cli import foreground
 from labrt.engine import keys
 from labrt.engine.containers import Containers
 from labrt.errors import Conflict, InvalidInput
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any, TextIO
+
     from labrt.engine.containers import Container
     from labrt.runtime.container import Container as Runtime
 

@@ -7,9 +7,11 @@ Everything is imported at the first event: most runs find their image here and p
 
 from __future__ import annotations
 
-from typing import Any, TextIO
-
 from labrt.cli.transfer import Transfer
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any, TextIO
 
 
 class Pulling(Transfer):

@@ -10,13 +10,13 @@ import contextlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from labrt.errors import LabrtError
 from labrt.linux import pty
 from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
 from labrt.runtime.container import Execution
+from labrt.shapes import Protocol
 
 CHUNK = 1 << 16
 

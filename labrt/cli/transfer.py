@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Any, Self, TextIO
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any, Self, TextIO
 
 
 class Transfer:

@@ -12,10 +12,15 @@ getopt_long(3), and all else, mistakes above all, is left to click. A test holds
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Option(NamedTuple):
+class Option(Record):
     """One option. `value` is what the help calls its value, "" for a flag, which has none.
 
     `many`: may be given several times, and is a tuple. `kind` makes of the text what is wanted; `choices` are the only

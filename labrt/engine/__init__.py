@@ -19,9 +19,11 @@ Here is what one calls first; `labrt.run`, `labrt.pull` and `labrt.build` are th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, overload
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any, Literal, overload
+
     from labrt.engine.container import Container
     from labrt.engine.results import Result
     from labrt.image.image import Image
@@ -67,10 +69,14 @@ def pull(
         return Images().pull(reference, platform=wanted, on_event=listener)
 
 
-@overload
-def run(image: str, *command: str, detach: Literal[True], **options: Any) -> Container: ...
-@overload
-def run(image: str, *command: str, detach: Literal[False] = False, **options: Any) -> Result: ...
+if TYPE_CHECKING:
+
+    @overload
+    def run(image: str, *command: str, detach: Literal[True], **options: Any) -> Container: ...
+    @overload
+    def run(image: str, *command: str, detach: Literal[False] = False, **options: Any) -> Result: ...
+
+
 def run(
     image: str,
     *command: str,

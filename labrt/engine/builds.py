@@ -81,10 +81,7 @@ class Hands:
         self._lock = threading.Lock()
 
     def image(self, name: str, platform: Platform | None, *, pull: bool, on_event: Listener) -> Image:
-        """Return an image, fetched if need be. What is there by its name may be an id, too."""
-        with contextlib.suppress(LabrtError):
-            if not pull and platform is None:
-                return self.images.find(name)
+        """Return an image, by name or id, fetched if need be."""
         return self.images.get(name, platform=platform, policy="always" if pull else "missing", on_event=on_event)
 
     def run(self, image: Image, run: Run, layer: int, on_output: Callable[[int, bytes], object]) -> int:
@@ -138,7 +135,7 @@ class Hands:
 
 def _without_volumes(image: Image) -> Image:
     """What RUN writes to a place that the image calls a volume is a part of the image."""
-    return image._replace(config=image.config.replace(volumes=()))
+    return image._replace(config=image.config._replace(volumes=()))
 
 
 def _network(name: str) -> str:

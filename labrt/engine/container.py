@@ -17,7 +17,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from labrt import paths
 from labrt.errors import Conflict, ContainerNotFound
@@ -29,7 +28,10 @@ from labrt.runtime import state as states
 from labrt.runtime.attachment import Attachment
 from labrt.runtime.state import State
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.engine.results import Result
     from labrt.engine.stats import Sample
     from labrt.engine.top import Process
@@ -368,6 +370,4 @@ def discard(id: str, where: paths.Paths) -> None:
 
     with contextlib.suppress(OSError):
         remove_path(os.path.join(where.containers, id))
-    for entry in ledger.entries(where.ledger):
-        if entry.kind == "container" and entry.what == id:
-            ledger.strike(entry)
+    ledger.strike_all("container", id, directory=where.ledger)

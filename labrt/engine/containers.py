@@ -18,7 +18,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from labrt import paths
 from labrt.engine import names, options
@@ -31,6 +30,10 @@ from labrt.image.digest import Digest
 from labrt.image.image import Image
 from labrt.linux import ledger
 from labrt.linux.mounts import Mount
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Container", "Containers"]
 

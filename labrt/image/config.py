@@ -11,16 +11,19 @@ Notebook 12.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
 
 from labrt.errors import InvalidInput, InvalidManifest
 from labrt.image.digest import EMPTY, Digest
 from labrt.image.fields import Fields, digest, parse_object
 from labrt.image.platform import Platform
-from labrt.image.value import NOTHING, Value
+from labrt.shapes import NOTHING, Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class History(NamedTuple):
+class History(Record):
     """One line of `docker history`. An `empty_layer` changed the config only, so it has no diff id."""
 
     created: str
@@ -30,7 +33,7 @@ class History(NamedTuple):
     empty_layer: bool
 
 
-class ImageConfig(Value):
+class ImageConfig(Record):
     """An image's config. `diff_ids` has the base layer first; `env` has NAME=value; `created` is RFC 3339 text."""
 
     architecture: str

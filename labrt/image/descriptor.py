@@ -13,13 +13,16 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from labrt.errors import InvalidManifest
 from labrt.image.digest import Digest
 from labrt.image.fields import Fields
 from labrt.image.platform import Platform
-from labrt.image.value import NOTHING, Value
+from labrt.shapes import NOTHING, Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -93,7 +96,7 @@ def _data(fields: Fields, digest: Digest, size: int) -> bytes | None:
     return data
 
 
-class Descriptor(Value):
+class Descriptor(Record):
     """`size` is the content's length in bytes, as stored and sent (for layers: compressed).
 
     `data` is the content itself where the descriptor brings it along, as it does for a few bytes; None elsewhere.
@@ -161,6 +164,9 @@ class Descriptor(Value):
     def compression(self) -> str:
         """What the layer is compressed with: "gzip", "zstd" or ""."""
         return compression(self.media_type)
+
+    def __hash__(self) -> int:  # without the annotations: a mapping has no hash
+        return hash((self.media_type, self.digest, self.size, self.platform))
 
     def __repr__(self) -> str:
         kind = self.media_type.removeprefix("application/vnd.")

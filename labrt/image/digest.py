@@ -15,9 +15,9 @@ import importlib
 import re
 import sys
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 from labrt.errors import InvalidDigest
+from labrt.shapes import Protocol, Record
 
 # sha256 is what everybody writes; sha512 is the other one that the specification lets an implementation verify.
 _LENGTHS = {"sha256": 64, "sha512": 128}
@@ -37,7 +37,7 @@ class Hasher(Protocol):
         ...
 
 
-class Digest(NamedTuple):
+class Digest(Record):
     """`algorithm:hex`. Made by `parse` or `of`; `str()` gives the text back."""
 
     algorithm: str

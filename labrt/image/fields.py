@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NoReturn, TypeVar
 
 from labrt.errors import InvalidDigest, InvalidManifest
 from labrt.image.digest import Digest
 
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, TypeVar
+
+    T = TypeVar("T")
+
 # As the OCI distribution-spec asks of registries: a manifest of at most 4 MiB must be taken, a larger one need not be.
 LIMIT = 4 << 20
 
-T = TypeVar("T")
 _NAMES = {dict: "an object", list: "a list", str: "a string", int: "a number", bool: "true or false", float: "a number"}
 
 

@@ -5,20 +5,20 @@ In a notebook or with rich.print it shows itself as a tree: manifest, config, la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from labrt.image.config import ImageConfig
 from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
 from labrt.image.manifest import Manifest
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+from labrt.shapes import Record
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from rich.tree import Tree
 
 
-class Image(NamedTuple):
+class Image(Record):
     """A reference and what it names on one platform. `descriptor` points to the manifest itself, not to an index."""
 
     reference: Reference

@@ -15,11 +15,14 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from labrt.errors import DigestMismatch
 from labrt.image import files
 from labrt.image.digest import Digest
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 _CHUNK = 1 << 20
 

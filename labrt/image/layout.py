@@ -23,7 +23,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, BinaryIO
 
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, InvalidReference, NotFound
 from labrt.image import files
@@ -36,6 +35,10 @@ from labrt.image.ingest import Writer, ingest
 from labrt.image.manifest import Index, Manifest, choose, parse
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 REF_NAME = "org.opencontainers.image.ref.name"
 

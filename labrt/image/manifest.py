@@ -18,13 +18,13 @@ from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
 from labrt.image.fields import Fields, parse_object
 from labrt.image.platform import Platform
-from labrt.image.value import NOTHING, Value
+from labrt.shapes import NOTHING, Record
 
 # Types that servers send when they do not know better: then the document itself says what it is.
 _VAGUE = ("", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream")
 
 
-class Manifest(Value):
+class Manifest(Record):
     """One image for one platform. `layers` has the base layer first; `digest` is the sha256 of `raw`.
 
     Or an artifact: something else than an image, kept as one. `artifact_type` says what, else "" and the config's type
@@ -53,7 +53,7 @@ class Manifest(Value):
         return f"<Manifest {self.digest.short} {len(self.layers)} layers {self.size} B>"
 
 
-class Index(Value):
+class Index(Record):
     """One image for several platforms: a list of manifests (or of further indexes), in the publisher's order.
 
     `artifact_type` and `subject` are as in a Manifest.

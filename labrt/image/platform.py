@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os as _os
 import re
-from typing import NamedTuple
 
 from labrt.errors import InvalidInput
+from labrt.shapes import Record
 
 _ALIASES = {
     "x86_64": ("amd64", ""),
@@ -40,7 +40,7 @@ _SYSTEMS = {"linux", "windows", "darwin", "freebsd", "netbsd", "openbsd", "solar
 _PART = re.compile("[A-Za-z0-9_.-]+")
 
 
-class Platform(NamedTuple):
+class Platform(Record):
     """`os/architecture/variant`. An empty variant means: whatever the family's base is."""
 
     os: str

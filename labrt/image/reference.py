@@ -11,10 +11,10 @@ library/…, and neither tag nor digest means the tag `latest`. Notebook 12.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from labrt.errors import InvalidDigest, InvalidReference
 from labrt.image.digest import Digest
+from labrt.shapes import Record
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
@@ -28,7 +28,7 @@ _ID = re.compile("[a-f0-9]{64}")
 _LONGEST = 255
 
 
-class Reference(NamedTuple):
+class Reference(Record):
     """An image's name in full: `registry/repository[:tag][@digest]`, with at least one of tag and digest."""
 
     registry: str

@@ -16,9 +16,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from typing import Self
 
 from labrt.errors import UnsafeLayer
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Self
 
 _MOST_LINKS = 40  # as the kernel's own limit, path_resolution(7)
 _DEEPEST = 256  # one descriptor is open per level

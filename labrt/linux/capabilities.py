@@ -24,7 +24,6 @@ import contextlib
 import errno
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
 
 import _prctl  # python-prctl's C half: its Python half refuses capabilities that are younger than itself
 import prctl
@@ -32,7 +31,9 @@ import prctl
 from labrt.errors import InvalidInput, KernelError, kernel_error
 from labrt.linux import procfs, syscalls
 from labrt.linux.capability_names import CAP, MEANING
+from labrt.shapes import Record
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -54,7 +55,7 @@ PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 23, 24, 47
 PR_CAP_AMBIENT_RAISE, PR_CAP_AMBIENT_CLEAR_ALL = 2, 4
 
 
-class Capabilities(NamedTuple):
+class Capabilities(Record):
     """The five sets of a process, in the order of the OCI runtime-spec. Looks best in a table: rich prints one."""
 
     bounding: CAP = NONE

@@ -18,14 +18,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from labrt import paths
+from labrt.shapes import Record
 
 _count = itertools.count()
 
 
-class Entry(NamedTuple):
+class Entry(Record):
     """One thing that may exist.
 
     `kind` is mount, cgroup, process, directory, container, loop or dm, or of networks bridge, nft or forwarding.
@@ -70,6 +70,13 @@ def strike(entry: Entry) -> None:
     """Strike an entry out: the thing is gone. Harmless when somebody else (a reset) was faster."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(entry.file)
+
+
+def strike_all(kind: str, what: str, *, directory: str | None = None) -> None:
+    """Strike out every entry of one thing, whoever wrote it."""
+    for entry in entries(directory):
+        if (entry.kind, entry.what) == (kind, what):
+            strike(entry)
 
 
 def entries(directory: str | None = None) -> list[Entry]:

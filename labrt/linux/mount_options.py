@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from labrt.linux.flags import MOUNT_ATTR, MS
+from labrt.shapes import Record
 
 # Options that set (True) or clear (False) a flag of mount(2). Whatever is not listed belongs to the file system.
 FLAGS = {
@@ -59,7 +59,7 @@ _ACCESSES = MS.NOATIME | MS.RELATIME | MS.STRICTATIME
 _NOT_OURS = {"auto", "noauto", "nofail", "_netdev", "loop"}
 
 
-class Options(NamedTuple):
+class Options(Record):
     """A mount's options. `attr_…` are its flags for mount_setattr(2); `recursive_…` go to the mounts below, too."""
 
     set: MS

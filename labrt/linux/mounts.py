@@ -21,13 +21,13 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from labrt.errors import InvalidConfig, InvalidInput
 from labrt.linux import ledger, syscalls
 from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MOVE_MOUNT, MS, OPEN_TREE, RESOLVE
 from labrt.linux.mount_options import PROPAGATION, Options
 from labrt.linux.mount_options import parse as parse_options
+from labrt.shapes import Record
 
 __all__ = [
     "PROPAGATION", "Mount", "Options", "attach_detached", "bind", "mounted", "open_bind", "open_in_root", "overlay",
@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Mount(NamedTuple):
+class Mount(Record):
     """One mount, in the words of the OCI runtime-spec (config.md, "Mounts"). An immutable value; `attach` makes it.
 
     `destination` is absolute in the container; "/" is the root itself. `type` is a file system of /proc/filesystems, or

@@ -15,11 +15,15 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 from labrt.errors import InvalidInput, NotFound
 from labrt.linux import syscalls
 from labrt.linux.flags import CLONE
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # kind: (flag, what it holds apart, the OCI runtime-spec's name for it), in the order of namespaces(7).
 KINDS = {
@@ -37,7 +41,7 @@ FLAG_OF_OCI_NAME = {oci: flag for flag, _, oci in KINDS.values()}
 KIND_OF_OCI_NAME = {oci: kind for kind, (_, _, oci) in KINDS.items()}  # also its file's name in /proc/PID/ns
 
 
-class Namespace(NamedTuple):
+class Namespace(Record):
     """One namespace: two processes share it exactly when its `inode` is the same for both."""
 
     kind: str

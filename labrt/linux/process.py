@@ -22,18 +22,20 @@ import select
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from labrt.errors import LabrtError
 from labrt.linux import namespaces as ns
 from labrt.linux import syscalls
 from labrt.linux.flags import CLONE
+from labrt.shapes import Protocol, Record
 
-T = TypeVar("T")
-
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from labrt.linux.userns import IdMap
 
+    T = TypeVar("T")
     Maps = tuple[list[IdMap], list[IdMap]]  # of uids, of gids
 
 
@@ -53,7 +55,7 @@ class ChildFailed(LabrtError):
         self.exit = exit
 
 
-class Exit(NamedTuple):
+class Exit(Record):
     """How a process ended: with an exit `code` of 0 to 255, or by a `signal` (then `code` is 128 + it, as in sh)."""
 
     code: int

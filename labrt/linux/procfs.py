@@ -19,14 +19,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import NamedTuple
 
 from labrt.errors import LabrtError, NotFound, NotSupported, kernel_error
+from labrt.shapes import Record
 
 Pid = int | str
 
 
-class MountInfo(NamedTuple):
+class MountInfo(Record):
     """One line of /proc/PID/mountinfo. Peer groups are numbers, or None when the mount has no such relation.
 
     `root` is the directory of the file system that is visible at `mount_point`: "/" but for bind mounts and subvolumes.
@@ -61,7 +61,7 @@ class MountInfo(NamedTuple):
         return f"<MountInfo {self.mount_point!r} {self.fstype} {self.source!r}{origin} {options} {self.propagation}>"
 
 
-class CgroupLine(NamedTuple):
+class CgroupLine(Record):
     """One line of /proc/PID/cgroup. v2 is hierarchy 0 and names no controllers.
 
     `path` begins at the root of the *reader's* cgroup namespace, and with /.. for a process outside of it.
@@ -72,7 +72,7 @@ class CgroupLine(NamedTuple):
     path: str
 
 
-class Stat(NamedTuple):
+class Stat(Record):
     """The head of /proc/PID/stat. `starttime` is in clock ticks since boot; `state` is one letter, Z for a zombie."""
 
     pid: int

@@ -22,15 +22,15 @@ import struct
 import termios
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NamedTuple
 
 from labrt.errors import Conflict, InvalidInput, NotFound, kernel_error
+from labrt.shapes import Record
 
 # asm-generic/ioctls.h, the same on x86 and ARM; Python's termios lacks them.
 TIOCGPTN, TIOCSPTLCK, TIOCGPTPEER = 0x8004_5430, 0x4004_5431, 0x5441
 
 
-class Pty(NamedTuple):
+class Pty(Record):
     """Both ends of a pseudo-terminal, and its number N: /dev/pts/N in its own devpts. Closed by `with`."""
 
     master: int

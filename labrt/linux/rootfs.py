@@ -23,12 +23,16 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
 
 from labrt.errors import Conflict, InvalidConfig
 from labrt.linux import mounts, syscalls
 from labrt.linux.flags import AT, MNT, MOUNT_ATTR, MS, OPEN_TREE
 from labrt.linux.mounts import Mount
+from labrt.shapes import Protocol, Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT_MOUNTS = (
     Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
@@ -58,7 +62,7 @@ class Operation(Protocol):
         ...
 
 
-class Propagate(NamedTuple):
+class Propagate(Record):
     """Set the propagation of every mount of this namespace. Without, an unmount in here could show on the host."""
 
     word: str
@@ -71,7 +75,7 @@ class Propagate(NamedTuple):
         return f"all mounts here become {self.word}: nothing that is mounted from here on shows on the host"
 
 
-class PropagateRoot(NamedTuple):
+class PropagateRoot(Record):
     """Set the propagation of the container's own root, once it is entered: then no mount of the host's is meant."""
 
     word: str
@@ -84,7 +88,7 @@ class PropagateRoot(NamedTuple):
         return f"the container's root becomes {self.word}"
 
 
-class Attach(NamedTuple):
+class Attach(Record):
     """Make one mount below the new root."""
 
     root: str
@@ -98,7 +102,7 @@ class Attach(NamedTuple):
         return str(self.mount)
 
 
-class Device(NamedTuple):
+class Device(Record):
     """Make a device node, or show the host's where the kernel lets nobody make one (in a user namespace).
 
     What is there already must be just that device. A `p` is a FIFO, which anybody may make.
@@ -138,7 +142,7 @@ class Device(NamedTuple):
         return f"{what} {self.path} ({self.kind} {self.major}:{self.minor}, mode {self.mode:o})"
 
 
-class Link(NamedTuple):
+class Link(Record):
     """Make a symbolic link; what is there already stays."""
 
     root: str
@@ -159,7 +163,7 @@ class Link(NamedTuple):
         return f"link {self.path} to {self.target}"
 
 
-class Mask(NamedTuple):
+class Mask(Record):
     """Hide a path: /dev/null over a file, an empty read-only directory over a directory. What is not there stays so.
 
     The /dev/null is the host's: one from the image could be anything.
@@ -180,7 +184,7 @@ class Mask(NamedTuple):
         return f"hide {self.path}"
 
 
-class MakeReadOnly(NamedTuple):
+class MakeReadOnly(Record):
     """Bind a path, with all mounts below, onto itself, read-only. What is not there stays so."""
 
     root: str
@@ -207,7 +211,7 @@ class MakeReadOnly(NamedTuple):
         return f"make {self.path} read-only"
 
 
-class SealMount(NamedTuple):
+class SealMount(Record):
     """Take the right to write away from one mount; those on top of it (/dev, volumes, …) keep theirs."""
 
     root: str
@@ -225,7 +229,7 @@ class SealMount(NamedTuple):
         return f"make the mount at {self.path} read-only"
 
 
-class PivotRoot(NamedTuple):
+class PivotRoot(Record):
     """Swap the roots: what was / is out of reach, also for root, unlike after chroot(2)."""
 
     root: str
@@ -242,7 +246,7 @@ class PivotRoot(NamedTuple):
         return f"pivot_root into {self.root}; the old root goes out of sight"
 
 
-class MoveRoot(NamedTuple):
+class MoveRoot(Record):
     """Move the new root over / and chroot there: where / is the initial ramdisk, which nothing can be swapped with.
 
     The old root stays below, so this is weaker than PivotRoot: CAP_SYS_CHROOT and a directory outside lead back to it.
@@ -268,7 +272,7 @@ class MoveRoot(NamedTuple):
         return f"move {self.root} over / and chroot into it"
 
 
-class ChangeRoot(NamedTuple):
+class ChangeRoot(Record):
     """Take a directory for the root, in a mount namespace that is not the container's own: nothing is mounted.
 
     Who is root and has CAP_SYS_CHROOT gets out of this again, and all else of the host's tree is still there.

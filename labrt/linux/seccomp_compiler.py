@@ -15,11 +15,14 @@ import errno
 import os
 from collections.abc import Iterable, Iterator
 from types import ModuleType
-from typing import Any
 
 from labrt.errors import InvalidConfig, NotSupported
 from labrt.linux import bpf
 from labrt.linux.seccomp_default import Profile
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # Actions that carry a number: an errno, or what the tracer gets to see.
 _WITH_NUMBER = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")

@@ -16,11 +16,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable
-from typing import Any
 
 from labrt.linux.flags import CLONE
 
-Profile = dict[str, Any]
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    Profile = dict[str, Any]
+else:
+    Profile = dict
 
 # The sub-architectures are those in which the same kernel also runs programs. A filter that knew one of them only
 # could be walked around: call number 165 is mount on x86-64, and getresuid on 32-bit x86.

@@ -20,10 +20,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from labrt.errors import InvalidInput, LabrtError, NotSupported, kernel_error
 from labrt.linux import procfs
+from labrt.shapes import Record
 
 CAP_SETGID, CAP_SETUID, CAP_SETFCAP = 6, 7, 31
 
@@ -35,7 +35,7 @@ MAX_LINES = 340
 HELPERS = "/usr/bin:/bin:/usr/local/bin"
 
 
-class IdMap(NamedTuple):
+class IdMap(Record):
     """`size` ids: `container_id` and on, inside, are `host_id` and on, outside. As in the OCI's uidMappings."""
 
     container_id: int
@@ -52,7 +52,7 @@ class IdMap(NamedTuple):
         return f"<IdMap {inside} are {self.host_id}-{self.host_id + self.size - 1} outside>"
 
 
-class IdRange(NamedTuple):
+class IdRange(Record):
     """`size` ids in a row from `start` on: a line of /etc/subuid."""
 
     start: int

@@ -17,10 +17,13 @@ import os
 import socket
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 from labrt.errors import Conflict, ContainerError, LabrtError
 from labrt.runtime import wire
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Attachment:

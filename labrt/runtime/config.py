@@ -13,16 +13,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from labrt.errors import InvalidConfig, NotFound
 from labrt.linux import rootfs
 from labrt.linux.mounts import Mount
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.runtime.state import State
 
-Config = dict[str, Any]
+    Config = dict[str, Any]
 
 OCI_VERSION = "1.1.0"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

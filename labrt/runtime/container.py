@@ -23,7 +23,6 @@ import signal
 import socket
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from labrt import paths
 from labrt.errors import Conflict, ContainerNotFound, LabrtError, LabrtWarning
@@ -34,6 +33,10 @@ from labrt.runtime import launcher
 from labrt.runtime import state as states
 from labrt.runtime.attachment import Attachment
 from labrt.runtime.state import State
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Container:
@@ -266,9 +269,7 @@ class Container:
 
             with contextlib.suppress(LabrtError, OSError):
                 cgroups.remove_recorded(state.cgroup)
-        for entry in ledger.entries(self.where.ledger):
-            if (entry.kind, entry.what) == ("process", str(state.monitor)):
-                ledger.strike(entry)
+        ledger.strike_all("process", str(state.monitor), directory=self.where.ledger)
         if os.path.exists(os.path.join(self.sockets, "endpoints.json")):
             from labrt.runtime.networks import attachment
 

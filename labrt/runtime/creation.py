@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from labrt.errors import ContainerError, HookFailed, InvalidConfig
 from labrt.linux import cgroups, mounts, process, syscalls, userns
@@ -27,6 +26,10 @@ from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime import init, wire
 from labrt.runtime.init import Birth
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Creation:

@@ -25,7 +25,6 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 from labrt.errors import InvalidConfig
 from labrt.linux import cgroups, heldproc, mounts, namespaces, network, pty, rootfs, syscalls
@@ -33,9 +32,14 @@ from labrt.linux.flags import AT, CLONE, OPEN_TREE
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime import program, wire
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Birth(NamedTuple):
+class Birth(Record):
     """All that init is told by the monitor."""
 
     config: dict[str, Any]

@@ -21,13 +21,16 @@ import contextlib
 import os
 import signal
 import socket
-from typing import Any
 
 from labrt import paths
 from labrt.errors import Conflict
 from labrt.linux import cgroups, heldproc, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import CLONE
 from labrt.runtime import init, program, wire
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def run(request: dict[str, Any], reply: socket.socket, pidfd: int, *stdio: int) -> None:

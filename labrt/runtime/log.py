@@ -14,12 +14,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from labrt.shapes import Record
 
 LONGEST = 16 * 1024  # of a line, as Docker: what is longer becomes several entries, of which only the last ends in \n
 
 
-class Entry(NamedTuple):
+class Entry(Record):
     """A line, or a part of a long one. `time` is RFC 3339 with nanoseconds, in UTC."""
 
     text: str

@@ -23,7 +23,6 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from labrt.errors import Conflict, LabrtError
 from labrt.linux import ledger, process, procfs, pty
@@ -33,7 +32,10 @@ from labrt.runtime.alarms import Alarms
 from labrt.runtime.runs import Run
 from labrt.runtime.state import State
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.runtime.health import Health
 
 AT_A_START = {"start", "resize", "stdin", "output"}  # words of control messages; all others are orders.py's

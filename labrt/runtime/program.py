@@ -19,17 +19,21 @@ import resource
 import signal
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, InvalidConfig
 from labrt.linux import capabilities, mounts, seccomp, syscalls, userns
 from labrt.linux.flags import SECCOMP_FILTER_FLAG
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
 
 
-class User(NamedTuple):
+class User(Record):
     """Who the program will be."""
 
     uid: int = 0
@@ -38,7 +42,7 @@ class User(NamedTuple):
     home: str = "/"
 
 
-class Program(NamedTuple):
+class Program(Record):
     """A process section of config.json, checked and ready."""
 
     args: list[str]

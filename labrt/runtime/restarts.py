@@ -11,16 +11,20 @@ See "Start containers automatically" of Docker's manual, and HostConfig.RestartP
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from labrt.errors import InvalidInput
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 NAMES = ("no", "always", "unless-stopped", "on-failure")
 FIRST, LONGEST = 0.1, 60.0  # seconds of pause
 GOOD_RUN = 10.0  # seconds; whoever ran as long is taken for well
 
 
-class Policy(NamedTuple):
+class Policy(Record):
     """When to start again. `retries` limits on-failure; 0 is no limit."""
 
     name: str = "no"

@@ -16,7 +16,6 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from labrt import paths
 from labrt.errors import LabrtError, NotSupported
@@ -27,7 +26,10 @@ from labrt.runtime import config as oci
 from labrt.runtime import wire
 from labrt.runtime.creation import Creation
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.runtime.networks.attachment import Attachment
 
 

@@ -12,16 +12,21 @@ import contextlib
 import json
 import os
 import time
-from typing import Any, NamedTuple
 
 from labrt.errors import ContainerNotFound
+from labrt.image import files
 from labrt.linux import process, procfs
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
 PAUSED, RESTARTING = "paused", "restarting"  # the runtime-spec lets a runtime have further ones
 
 
-class State(NamedTuple):
+class State(Record):
     """A container's state. Times are seconds since the epoch, 0 when it has not come to that."""
 
     id: str
@@ -59,7 +64,7 @@ class State(NamedTuple):
 
 
 def write(path: str, state: State, *, durable: bool = False) -> None:
-    """Replace a state file in one step. `durable`: it is on the disk when this returns, as an exit code should be.
+    """Replace a state file in one step. `durable`: a power cut leaves the old or the new, as an exit code should be.
 
     What only matters while the machine runs (created, running) need not wait for the disk.
     """
@@ -68,13 +73,7 @@ def write(path: str, state: State, *, durable: bool = False) -> None:
 
 def replace(path: str, value: dict[str, Any], *, durable: bool = False) -> None:
     """Replace a file of JSON in one step."""
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w") as file:
-        json.dump(value, file)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.rename(temporary, path)
+    files.swap(path, json.dumps(value).encode(), synced=durable)
 
 
 def read(path: str) -> State:

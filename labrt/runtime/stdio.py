@@ -15,9 +15,12 @@ import os
 import selectors
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from labrt.runtime import log, wire
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 CHUNK = 1 << 16
 FULL = 1 << 20  # bytes waiting for one reader; from here on its writer waits

@@ -19,9 +19,12 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from labrt import errors
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 STDIN, STDOUT, STDERR, CONTROL = 0, 1, 2, 4
 HEADER = struct.Struct(">BxxxI")

@@ -15,15 +15,18 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from labrt.errors import InvalidInput, NotSupported
 from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.linux.mounts import Mount
 from labrt.paths import Paths
+from labrt.shapes import Protocol
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import ClassVar
+
     from labrt.image.compression import Readable
     from labrt.storage.directories import Directories
 
@@ -31,7 +34,6 @@ NAMES = ("overlay", "vfs", "btrfs", "devicemapper", "aufs")
 VARIABLE = "LABRT_STORAGE_DRIVER"
 
 
-@runtime_checkable
 class Driver(Protocol):
     """What keeps layers and containers' roots. Layers are named by chain id: equal names are equal trees.
 

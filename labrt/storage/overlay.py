@@ -17,7 +17,6 @@ import contextlib
 import os
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from labrt.errors import Conflict, LabrtError
 from labrt.image.digest import Digest
@@ -28,6 +27,7 @@ from labrt.paths import Paths
 from labrt.storage.directories import Directories, new_root
 from labrt.storage.workshop import is_host_root
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.image.compression import Readable
     from labrt.image.layer import Applied

@@ -73,13 +73,13 @@ def test_a_blob_that_is_another(hub: Hub, client: Client) -> None:
 
 @pytest.mark.parametrize("size", [LAYER.size - 1, LAYER.size + 1])
 def test_a_blob_of_another_size(hub: Hub, client: Client, size: int) -> None:
-    wrong = LAYER.replace(size=size)
+    wrong = LAYER._replace(size=size)
     with pytest.raises(DigestMismatch, match=f"the manifest says {size} bytes, the registry has {LAYER.size}"):
         list(client.blob(name(hub), wrong))
 
 
 def test_nothing_is_there_behind_the_offset(hub: Hub, client: Client) -> None:
-    longer = LAYER.replace(size=LAYER.size + 5)
+    longer = LAYER._replace(size=LAYER.size + 5)
     with pytest.raises(DigestMismatch, match=f"no more than {LAYER.size}"):
         list(client.stream(name(hub), longer, LAYER.size))
 
@@ -92,7 +92,7 @@ def test_an_empty_blob_is_not_asked_for(hub: Hub, client: Client) -> None:
 
 
 def test_a_blob_that_is_not_there(hub: Hub, client: Client) -> None:
-    nothing = LAYER.replace(digest=Digest.of(b"nothing"))
+    nothing = LAYER._replace(digest=Digest.of(b"nothing"))
     with pytest.raises(ImageNotFound, match=f"has no blob {nothing.digest} of .*BLOB_UNKNOWN"):
         list(client.blob(name(hub), nothing))
 

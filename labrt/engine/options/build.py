@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 from labrt.engine.options.model import Options
 from labrt.errors import InvalidInput
 from labrt.image.config import ImageConfig
 from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 ETC = ("hostname", "hosts", "resolv.conf")
 

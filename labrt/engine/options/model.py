@@ -10,11 +10,13 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from labrt.errors import InvalidInput
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from labrt.image.config import ImageConfig
 
 NETWORKS = ("none", "host", "bridge")  # those that are always there

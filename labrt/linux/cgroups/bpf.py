@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from labrt.linux import syscalls
+from labrt.shapes import Record
 
 # bpf(2)'s commands, program types and attach types, of linux/bpf.h.
 PROG_LOAD, PROG_ATTACH, PROG_DETACH, PROG_GET_FD_BY_ID, PROG_QUERY = 5, 8, 9, 13, 16
@@ -24,7 +24,7 @@ CGROUP_DEVICE = 6
 F_ALLOW_MULTI = 2  # other programs may be attached here and below; all are asked
 
 
-class Instruction(NamedTuple):
+class Instruction(Record):
     """One instruction, with what it says in C for people."""
 
     opcode: int

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from labrt.errors import NotSupported
 from labrt.linux.cgroups import files, resources, units
 from labrt.linux.cgroups.controllers_v2 import Pids, parse_io_max
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _NO_LIMIT = 1 << 62  # v1 says "no limit" as the largest number of whole pages, a little less than 2**63
 

@@ -15,12 +15,16 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 from labrt.errors import NotSupported
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Tree(NamedTuple):
+class Tree(Record):
     """One mounted tree of cgroups. `own` is where this process is in it, from the mount point: "/user.slice/…"."""
 
     mountpoint: str
@@ -33,7 +37,7 @@ class Tree(NamedTuple):
         return self.mountpoint if path == "/" else f"{self.mountpoint}{path}"
 
 
-class Hierarchy(NamedTuple):
+class Hierarchy(Record):
     """All trees of a machine. `mode` is unified, hybrid or legacy (or none, where nothing is mounted)."""
 
     trees: tuple[Tree, ...]
@@ -89,7 +93,7 @@ def detect(mountinfo: str = "/proc/self/mountinfo", cgroup: str = "/proc/self/cg
     return Hierarchy(tuple(tree for tree in trees if tree))
 
 
-class _Mount(NamedTuple):
+class _Mount(Record):
     root: str  # the part of the tree that is mounted: not "/" in a container without a cgroup namespace
     mountpoint: str
     fstype: str

@@ -14,10 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
 
 from labrt.errors import InvalidConfig
 from labrt.linux.cgroups import bpf, files
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # What every container may do (config-linux.md, Default Devices): make any node, and use these.
 DEFAULT: tuple[Mapping[str, Any], ...] = (
@@ -32,7 +36,7 @@ DEFAULT: tuple[Mapping[str, Any], ...] = (
 )
 
 
-class Device(NamedTuple):
+class Device(Record):
     """A device, or with None in place of a number all of them."""
 
     type: str  # "c" or "b"
@@ -52,7 +56,7 @@ def _star(number: int | None) -> str:
     return "*" if number is None else str(number)
 
 
-class Policy(NamedTuple):
+class Policy(Record):
     """What is true of all devices, and for which access to which ones the contrary is."""
 
     allow: bool

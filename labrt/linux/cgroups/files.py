@@ -14,10 +14,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from labrt.errors import LabrtError, NotFound, NotSupported, kernel_error
 from labrt.linux.cgroups import units
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 _REMEDIES = {
     ("cgroup.procs", errno.EBUSY): "a v2 cgroup that hands controllers to its children takes no processes itself "

@@ -15,16 +15,19 @@ See cgroups(7), Documentation/admin-guide/cgroup-v2.rst in the kernel, and noteb
 from __future__ import annotations
 
 import os.path
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 
 from labrt.errors import NotFound, NotSupported
 from labrt.linux import ledger
 from labrt.linux.cgroups import devices, files, resources, tree
+from labrt.shapes import Record
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any, Self
+
     # The common language is v2's: v1's classes have the same words.
     from labrt.linux.cgroups import controllers_v2 as v2
 
@@ -32,7 +35,7 @@ PARENT = "/labrt"  # where cgroups are made, if nobody says otherwise
 CONTROLLERS = ("memory", "pids", "cpu", "io", "cpuset")
 
 
-class Write(NamedTuple):
+class Write(Record):
     """One order to the kernel: a value for a file. `plan` lists them, `apply` gives them."""
 
     path: str
@@ -42,7 +45,7 @@ class Write(NamedTuple):
         return f"{self.path} ← {self.value!r}"
 
 
-class Cgroup(Protocol):
+class Cgroup(ABC):
     """One control group. Made by cgroups.create, re-opened by cgroups.load; as a `with` it is removed at the end."""
 
     path: str  # "/labrt/demo", from the mount point of each tree
@@ -131,27 +134,32 @@ class Cgroup(Protocol):
     @property
     def memory(self) -> v2.Memory:
         """Memory: `max`, `low`, `high`, `swap_max`; `current`, `peak`, `events`, `stat`."""
-        return cast("v2.Memory", self.controller("memory"))
+        found: v2.Memory = self.controller("memory")
+        return found
 
     @property
     def pids(self) -> v2.Pids:
         """Number of processes and threads: `max`; `current`, `events`."""
-        return cast("v2.Pids", self.controller("pids"))
+        found: v2.Pids = self.controller("pids")
+        return found
 
     @property
     def cpu(self) -> v2.Cpu:
         """CPU time: `max`, `weight`; `stat`."""
-        return cast("v2.Cpu", self.controller("cpu"))
+        found: v2.Cpu = self.controller("cpu")
+        return found
 
     @property
     def io(self) -> v2.Io:
         """Block devices: `max`, `weight`; `stat`."""
-        return cast("v2.Io", self.controller("io"))
+        found: v2.Io = self.controller("io")
+        return found
 
     @property
     def cpuset(self) -> v2.Cpuset:
         """Which CPUs and memory nodes: `cpus`, `mems`; `effective_cpus`, `effective_mems`."""
-        return cast("v2.Cpuset", self.controller("cpuset"))
+        found: v2.Cpuset = self.controller("cpuset")
+        return found
 
     @property
     def exists(self) -> bool:
@@ -182,9 +190,10 @@ class Cgroup(Protocol):
         """
         # The v2 directory goes first: its kernel can kill all at once and tells when they are gone.
         tree.remove(dict.fromkeys(reversed(self.paths.values())), self.kill, wait)
-        mine = ("cgroup", self.path)
-        for entry in [self.entry] if self.entry else [entry for entry in ledger.entries() if entry[:2] == mine]:
-            ledger.strike(entry)
+        if self.entry:
+            ledger.strike(self.entry)
+        else:
+            ledger.strike_all("cgroup", self.path)
         self.entry = None
 
     def __enter__(self) -> Self:

@@ -12,17 +12,19 @@ is a plan. See config-linux.md of the runtime-spec, Control groups; notebook 16.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from labrt.errors import Conflict, InvalidConfig
 from labrt.linux.cgroups import units
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.linux.cgroups.protocol import Cgroup
 
-Section = Mapping[str, Any]
-Files = Iterator[tuple[str, str]]
-Has = Callable[[str], bool]  # whether this cgroup has a file of this name
+    Section = Mapping[str, Any]
+    Files = Iterator[tuple[str, str]]
+    Has = Callable[[str], bool]  # whether this cgroup has a file of this name
 
 _RATE = {"major": int, "minor": int, "rate": int}
 _WEIGHT = {"major": int, "minor": int, "weight": int, "leafWeight": int}

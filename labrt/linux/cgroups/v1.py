@@ -10,11 +10,14 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from labrt.errors import Conflict, InvalidConfig, NotFound, NotSupported
 from labrt.linux import ledger
 from labrt.linux.cgroups import controllers_v1, devices, files, protocol, resources, tree, v2
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 # v2's name of a controller: v1's, where they differ.
 NAMES = {"io": "blkio"}

@@ -11,11 +11,14 @@ import contextlib
 import errno
 import os
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from labrt.errors import Conflict, InvalidConfig, KernelError, LabrtError, NotFound, NotSupported
 from labrt.linux import ledger
 from labrt.linux.cgroups import controllers_v2, devices, files, protocol, resources, tree
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Cgroup(protocol.Cgroup):

@@ -15,9 +15,9 @@ import fcntl
 import socket
 import struct
 from enum import IntFlag
-from typing import NamedTuple
 
 from labrt.errors import kernel_error
+from labrt.shapes import Record
 
 # linux/sockios.h, the same on every architecture.
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFMTU, SIOCGIFHWADDR = (
@@ -46,7 +46,7 @@ class IFF(IntFlag):
     DYNAMIC = 1 << 15
 
 
-class Interface(NamedTuple):
+class Interface(Record):
     """One interface. `address` is its first IPv4 address with prefix length, or None; `mac` is "" where it has none."""
 
     name: str

@@ -84,9 +84,7 @@ def take_down(network: Network, where: Paths) -> bool:
     found = links.delete_bridge(network.interface)
     with contextlib.suppress(LabrtError):
         Firewall(house(where)).close(network.interface)
-    for entry in ledger.entries(where.ledger):
-        if (entry.kind, entry.what) == ("bridge", network.interface):
-            ledger.strike(entry)
+    ledger.strike_all("bridge", network.interface, directory=where.ledger)
     return found
 
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from labrt import paths
 from labrt.errors import ContainerNotFound, InvalidInput, LabrtError
+from labrt.image import files
 from labrt.linux import process, procfs
 from labrt.runtime import wire
 
@@ -63,15 +64,7 @@ def write(root: str, record: Record) -> None:
 
 def replace(path: str, text: str, mode: int = 0o600) -> None:
     """Replace a file in one step: a reader sees the old one or the new one."""
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{os.getpid()}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "w") as file:
-            file.write(text)
-        os.rename(temporary, path)
-    except BaseException:
-        if os.path.lexists(temporary):
-            os.unlink(temporary)
-        raise
+    files.swap(path, text.encode(), mode=mode)
 
 
 def read(root: str, id: str) -> Record:

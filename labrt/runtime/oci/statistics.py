@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from labrt.errors import Conflict, InvalidInput, LabrtError
+from labrt.image import durations
 from labrt.linux import process
 from labrt.runtime.oci import lifecycle
 from labrt.runtime.oci import record as records
@@ -22,16 +22,13 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.linux.cgroups import Cgroup
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
 
 def seconds(text: str) -> float:
     """Read a duration as Go writes it: "5s", "1m30s", "500ms"."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", text)
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    if "".join(number + unit for number, unit in parts) != text or total <= 0:
+    found = durations.nanoseconds(text)
+    if not found:
         raise InvalidInput(f"--interval {text}: no duration", remedy="such as 5s or 500ms")
-    return total
+    return found / 1e9
 
 
 def events(root: str, id: str, *, every: float | None) -> Iterator[dict[str, Any]]:
