@@ -53,6 +53,7 @@ EXERCISES = {
     "13": Exercise("pull", "pull by hand, and trust nobody", "pulls:pulls_safely"),
     "16": Exercise("configure", "write a config that a runtime accepts", "configs:configures"),
     "17": Exercise("enter", "bring a program into a running container", "execs:enters"),
+    "18": Exercise("smallest", "the smallest power with which a server works", "powers:confines"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }
 

@@ -204,7 +204,7 @@ labrt.reset()
 # ## The source
 #
 # The states are in the OCI runtime-spec's runtime.md; see also *setns(2)* and *pid_namespaces(7)*. Next comes notebook
-# 21: the whole way, by hand.
+# 18: who gets out of it, and what stops them.
 
 # %%
 from labrt.runtime import joiner, monitor
