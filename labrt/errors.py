@@ -178,5 +178,11 @@ def kernel_error(call: str, errno: int, *, remedy: str = "") -> KernelError:
     return _kernel_classes[builtin](call, errno, remedy=remedy)
 
 
+def file_error(what: str, errno: int) -> KernelError:
+    """Make the KernelError of work on files: `what` was being done. Where there is no room, it says what gives some."""
+    full = errno in (_errno.ENOSPC, _errno.EDQUOT)
+    return kernel_error(what, errno, remedy="make room: labrt prune, or a larger disk" if full else "")
+
+
 def _again(call: str, errno: int, remedy: str) -> KernelError:
     return kernel_error(call, errno, remedy=remedy)

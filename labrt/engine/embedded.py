@@ -36,6 +36,7 @@ from labrt.image.layout import Layout
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 from labrt.paths import Paths
+from labrt.runtime.config import PATH
 
 if TYPE_CHECKING:
     from labrt.registry.server import RegistryServer
@@ -57,7 +58,6 @@ FILES = {
         "nobody:x:65534:65534:nobody:/home:/bin/false\n"
     ),
 }
-ENV_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def directory(where: Paths) -> str:
@@ -186,7 +186,7 @@ def _config(busybox: str, made: int, diff_id: Digest) -> dict[str, Any]:
         "architecture": host.architecture,
         **({"variant": host.variant} if host.variant else {}),
         "os": host.os,
-        "config": {"Env": [ENV_PATH], "Cmd": ["sh"], "Labels": labels},
+        "config": {"Env": [PATH], "Cmd": ["sh"], "Labels": labels},
         "rootfs": {"type": "layers", "diff_ids": [str(diff_id)]},
         "history": [
             {"created": created, "created_by": "python -m labrt.engine.embedded"},

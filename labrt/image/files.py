@@ -21,21 +21,27 @@ def replace(path: str, data: bytes, *, durable: bool = True) -> None:
 
     Not `durable`: without the fsyncs, which wait for the disk; for what nobody will miss after a power cut.
     """
-    directory = os.path.dirname(path)
-    temporary = os.path.join(directory, f".{os.path.basename(path)}-{os.getpid()}-{os.urandom(4).hex()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    swap(path, data, synced=durable)
+    if durable:
+        sync_directory(os.path.dirname(path))
+
+
+def swap(path: str, data: bytes, *, mode: int = 0o644, synced: bool = False) -> None:
+    """Do `replace` but for the directory's fsync: `synced`, a power cut leaves the old file or the new, whole."""
+    temporary = os.path.join(
+        os.path.dirname(path), f".{os.path.basename(path)}-{os.getpid()}-{os.urandom(4).hex()}"
+    )
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
-            if durable:
+            if synced:
                 os.fsync(file.fileno())
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    if durable:
-        sync_directory(directory)
 
 
 def sync_directory(path: str) -> None:

@@ -20,7 +20,7 @@ import stat
 import struct
 from collections.abc import Iterator
 
-from labrt.errors import InvalidInput, kernel_error
+from labrt.errors import InvalidInput, file_error
 
 # _IOW(0x94, number, 4096 bytes), as x86-64 and arm64 (and all that use asm-generic/ioctl.h) put it together.
 _SUBVOL_CREATE = 0x5000_940E
@@ -84,8 +84,7 @@ def _call(shown: str, number: int, path: str, arguments: object) -> None:
         with _opened(above) as fd:
             fcntl.ioctl(fd, number, bytearray(arguments(raw)))  # type: ignore[operator]
     except OSError as error:
-        remedy = "make room: labrt prune, or a larger disk" if error.errno == errno.ENOSPC else ""
-        raise kernel_error(f"{shown}({path!r})", error.errno or errno.EIO, remedy=remedy) from error
+        raise file_error(f"{shown}({path!r})", error.errno or errno.EIO) from error
 
 
 @contextlib.contextmanager

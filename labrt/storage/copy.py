@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from labrt.errors import kernel_error
+from labrt.errors import file_error
 from labrt.image.tar import is_kept
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,9 +29,7 @@ def copy_tree(source: str, target: str) -> None:
     try:
         _Copy(here).directory(there, here, "")
     except OSError as error:
-        code = error.errno or errno.EIO
-        remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise kernel_error(f"copying {source} to {target}", code, remedy=remedy) from error
+        raise file_error(f"copying {source} to {target}", error.errno or errno.EIO) from error
     finally:
         os.close(there)
         os.close(here)

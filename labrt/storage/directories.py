@@ -18,9 +18,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
 
-from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, LabrtError, NotFound, kernel_error
+from labrt.errors import Conflict, ContainerNotFound, DigestMismatch, InvalidInput, LabrtError, NotFound, file_error
 from labrt.image import files
 from labrt.image.digest import Digest
 from labrt.image.tree import remove_path
@@ -28,7 +27,10 @@ from labrt.linux.mounts import Mount
 from labrt.paths import Paths
 from labrt.storage.workshop import Workshop, disk_usage, names
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any, ClassVar
+
     from labrt.image.compression import Readable
     from labrt.image.layer import Applied
 
@@ -254,9 +256,7 @@ def _explained(what: str) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, LabrtError):
             raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "make room: labrt prune, or a larger disk" if full else ""
-        raise kernel_error(what, error.errno or errno.EIO, remedy=remedy) from error
+        raise file_error(what, error.errno or errno.EIO) from error
 
 
 def _read(path: str) -> dict[str, Any]:

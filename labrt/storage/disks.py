@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 
-from labrt.errors import LabrtError, kernel_error
+from labrt.errors import LabrtError, file_error
 from labrt.linux import loop
 
 GIB = 1 << 30
@@ -58,8 +58,7 @@ def room(place: str) -> int:
 def need_room(beside: str) -> None:
     """Raise KernelError (ENOSPC) where `beside` is too full for another disk."""
     if room(beside) < _LEAST:
-        remedy = "make room: labrt prune, or a larger disk"
-        raise kernel_error(f"a file system of {_LEAST} bytes beside {beside}", errno.ENOSPC, remedy=remedy)
+        raise file_error(f"a file system of {_LEAST} bytes beside {beside}", errno.ENOSPC)
 
 
 def make(path: str, size: int) -> None:

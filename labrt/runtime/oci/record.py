@@ -15,19 +15,22 @@ import json
 import os
 import re
 import socket
-from typing import Any, NamedTuple
 
-from labrt import paths
+from labrt import paths, shapes
 from labrt.errors import ContainerNotFound, InvalidInput, LabrtError
 from labrt.image import files
 from labrt.linux import process, procfs
 from labrt.runtime import wire
 
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
+
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
 _ID = re.compile(r"[\w+.-]{1,1024}", re.ASCII)
 
 
-class Record(NamedTuple):
+class Record(shapes.Record):
     """One container. `created` is a time as in RFC 3339; `owner` who made it."""
 
     id: str

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from labrt.errors import Conflict, InvalidInput, LabrtError
 from labrt.image import durations
@@ -20,6 +19,8 @@ from labrt.runtime.oci import record as records
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.linux.cgroups import Cgroup
 
 
