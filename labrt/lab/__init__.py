@@ -12,6 +12,8 @@
     charts      memory climbing to its wall, CPU held and let go, bars of time and disk
     content     images as blobs that name each other by digest; samples makes small ones
     wire        requests and answers as a message sequence; faulty is a registry on a bad day
+    stations    network namespaces with names, to lay cables between              lab.stations("left", "right")
+    cable       packets on their way from station to station; rules: what went by which rule of nft's
     lifecycle   the states that a container went through, as it went
     bundles     a config and a root, run by runc or by labrt
     grid        what was tried against what, a verdict in each cell
@@ -45,12 +47,12 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = (
-    "audit", "doctor", "goto", "hub", "ledger", "live", "progress", "sides", "snapshot", "source", "steps",
-    "workspace",
+    "audit", "doctor", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot", "source",
+    "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
-    *_CALLABLE, "bundles", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty", "lifecycle",
-    "meters", "samples", "sheets", "show", "trees", "wire",
+    *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",
+    "lifecycle", "meters", "samples", "sheets", "show", "trees", "wire",
     "escapes", "grid",
 )  # fmt: skip
 _FUNCTIONS = {

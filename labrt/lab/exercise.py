@@ -51,6 +51,8 @@ EXERCISES = {
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
     "12": Exercise("names", "name layers and what they stand on", "digests:names_layers"),
     "13": Exercise("pull", "pull by hand, and trust nobody", "pulls:pulls_safely"),
+    "14": Exercise("join", "a cable between two containers", "cables:joins"),
+    "15": Exercise("publish", "publish a port, and take it back", "gates:publishes"),
     "16": Exercise("configure", "write a config that a runtime accepts", "configs:configures"),
     "17": Exercise("enter", "bring a program into a running container", "execs:enters"),
     "18": Exercise("smallest", "the smallest power with which a server works", "powers:confines"),

@@ -245,8 +245,8 @@ labrt.reset()
 # %% [markdown]
 # ## The source
 #
-# The specification is the OCI distribution-spec; tokens are described with CNCF Distribution. Next comes notebook 16:
-# the file that says what a container is.
+# The specification is the OCI distribution-spec; tokens are described with CNCF Distribution. Next comes notebook 14:
+# a cable between two containers.
 
 # %%
 from labrt.registry import auth, client, distribution, transport

@@ -19,6 +19,7 @@ _WHERE = {
     "cleans_up": "accidents", "accident": "accidents",
     "holds": "limits", "divides": "shares", "unites": "unions", "drives": "drivers",
     "names_layers": "digests", "pulls_safely": "pulls", "enters": "execs", "configures": "configs",
+    "joins": "cables", "publishes": "gates",
     "confines": "powers",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip

@@ -4,6 +4,7 @@
     veth("v1", "eth0", namespace=fd)           a cable: one end here, the other at once in another network namespace
     macvlan("eth0", "eth1", namespace=fd)      a second card behind a card that there is
     change("v1", master="br0", up=True)        plug it in, switch it on
+    carries("eth0", timeout=1)                 wait until both ends are switched on, and the kernel has seen it
     delete("br0")
 
 Deleting one end of a cable deletes the other; a namespace that ends takes its links with it, but for real cards, which
@@ -17,6 +18,7 @@ import errno
 import os
 import socket
 import struct
+import time
 
 from labrt.errors import Conflict, InvalidInput, KernelError, NotFound, NotSupported
 from labrt.linux import rtnetlink
@@ -27,6 +29,7 @@ from labrt.linux.rtnetlink import IFINFOMSG, attribute
 RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 17, 18, 19
 IFLA_PROTINFO, IFLA_BRPORT_MODE, NLA_F_NESTED = 12, 4, 0x8000
 IFLA_ADDRESS, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 4, 5, 10, 18
+IFLA_OPERSTATE, OPERSTATE_UP, IFLA_CARRIER = 16, b"\6", 33
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER, IFLA_MACVLAN_MODE = 1, 2, 1, 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 NAME_SIZE = 16  # with the zero at its end
@@ -64,6 +67,27 @@ def change(name: str, *, up: bool | None = None, master: str | None = None, mtu:
         body += attribute(IFLA_MASTER, struct.pack("=I", index(master) if master else 0))
     head = rtnetlink.link(index(name), IFF.UP if up else 0, 0 if up is None else IFF.UP)
     rtnetlink.ask(f"change {name}", rtnetlink.RTM_NEWLINK, rtnetlink.NLM_F_ACK, head + body)
+
+
+def carries(name: str, *, timeout: float = 0.0) -> bool:
+    """Whether something comes through: it is on, and so is the other end. Waits for that up to `timeout` seconds.
+
+    The kernel takes note of a cable a moment after the other end's `change`, and drops what is sent before. The flag
+    IFF.RUNNING says it, too, but for a new interface it is set until the kernel knows better, up to a second later.
+    """
+    number, end = index(name), time.monotonic() + timeout
+    while True:
+        # A dump is made under the lock under which the kernel takes note of cables: what it shows is also done.
+        for answer in rtnetlink.ask("list links", RTM_GETLINK, rtnetlink.NLM_F_DUMP, rtnetlink.link()):
+            _, _, found, flags, _ = IFINFOMSG.unpack_from(answer)
+            if found == number:
+                told = dict(rtnetlink.attributes_of(answer[IFINFOMSG.size :]))
+                on = told[IFLA_OPERSTATE] == OPERSTATE_UP and told.get(IFLA_CARRIER) != b"\0"
+                if on or flags & IFF.LOOPBACK and flags & IFF.UP:
+                    return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.002)
 
 
 def reflect(name: str) -> None:
