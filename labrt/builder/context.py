@@ -22,8 +22,8 @@ from labrt.builder.dockerfile import LARGEST
 from labrt.builder.ignore import Patterns
 from labrt.builder.selecting import Root
 from labrt.errors import InvalidInput, NotFound, UnsafeLayer
-from labrt.image import layer
 from labrt.image.tree import remove_path
+from labrt.storage import unpacking
 
 NAME = "Dockerfile"
 IGNORE = ".dockerignore"
@@ -63,7 +63,7 @@ class Context:
         place = tempfile.mkdtemp(prefix="labrt-context-")
         try:
             try:
-                layer.apply(readable(_buffered(stream)), place, as_root=False)
+                unpacking.apply(readable(_buffered(stream)), place, as_root=False)
             except UnsafeLayer as error:
                 raise UnsafeLayer(f"the context: {error.message}", remedy=error.remedy) from None
             return cls._within(place, os.path.normpath(dockerfile.lstrip("/")), own=True)

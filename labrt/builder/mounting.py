@@ -20,8 +20,8 @@ from labrt.builder.dockerfile import Instruction
 from labrt.builder.running import Mount
 from labrt.errors import Conflict, InvalidInput, NotFound
 from labrt.image import files as disk
-from labrt.image import layer
 from labrt.image.tree import remove_path
+from labrt.storage import unpacking
 
 if TYPE_CHECKING:
     from labrt.builder.stage import StageBuilder
@@ -117,7 +117,7 @@ class Mounts:
             files.write(self.stage, None, origin, {files.CONTEXT: root}, plan, fd)
             with open(fd, "rb", closefd=False) as stream:
                 stream.seek(0)
-                layer.apply(stream, place)
+                unpacking.apply(stream, place)
         os.chmod(place, 0o755)
         return os.path.join(place, "content")
 

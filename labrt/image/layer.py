@@ -21,12 +21,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-from labrt.errors import KernelError, LabrtWarning, UnsafeLayer, kernel_error
+from labrt.errors import KernelError, LabrtWarning, UnsafeLayer, file_error
+from labrt.image import tree
 from labrt.image.compression import LIMIT, Readable, Source
 from labrt.image.digest import Digest
 from labrt.image.powers import Powers
 from labrt.image.tar import entries
-from labrt.image.tree import Tree
 from labrt.image.unpack import Unpacker
 
 # What such an errno says about a name in the archive; all others are about this machine (a full disk, no permission).
@@ -51,6 +51,7 @@ def apply(
     as_root: bool | None = None,
     limit: int = LIMIT,
     progress: Callable[[int], object] | None = None,
+    step: tree.Step = tree.step,
 ) -> Applied:
     """Unpack one layer, tar or tar in gzip or zstd, onto the directory `root`.
 
@@ -58,14 +59,14 @@ def apply(
     "overlay"'s or "aufs"'s marks in `root`, which is empty, while `lowers` are the layers below, highest first. Without
     `as_root` owners are not set and devices left out; None is as far as this process may (powers.py), and where an
     owner is not known here, that is a LabrtWarning. `limit` is in uncompressed bytes; `progress` is called, in another
-    thread, with the number of compressed bytes read since the last call. Raises UnsafeLayer; KernelError for this
-    machine's part (ENOSPC and its like).
+    thread, with the number of compressed bytes read since the last call; `step` opens a directory in another (tree.py).
+    Raises UnsafeLayer; KernelError for this machine's part (ENOSPC and its like).
     """
     source = Source(stream, limit=limit, progress=progress)
     powers = Powers.ours() if as_root is None else Powers.of(as_root)
     size = 0
-    with Tree(root) as tree, source.ahead():
-        unpacker = Unpacker(tree, whiteouts, lowers, powers)
+    with tree.Tree(root, step) as inside, source.ahead():
+        unpacker = Unpacker(inside, whiteouts, lowers, powers)
         for entry in entries(source):
             try:
                 unpacker.unpack(entry, source)
@@ -105,5 +106,4 @@ def _explained(name: str, error: OSError) -> UnsafeLayer | KernelError:
     code = error.errno or errno.EIO
     if code in _ARCHIVE_ERRORS:
         return UnsafeLayer(f"{name!r:.200} cannot be unpacked: {os.strerror(code)}")
-    remedy = "make room: labrt prune, or a larger disk" if code in (errno.ENOSPC, errno.EDQUOT) else ""
-    return kernel_error(f"unpacking {name!r:.200}", code, remedy=remedy)
+    return file_error(f"unpacking {name!r:.200}", code)

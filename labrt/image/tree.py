@@ -4,15 +4,17 @@
         fd = tree.enter(("usr", "bin"))       a descriptor of that directory, made where it is missing
         tree.remove(fd, "sh")                 a file, or a directory with all below it
 
-No path is ever given to the kernel, only single names relative to an open directory, with O_NOFOLLOW: so a symbolic
-link is never followed by the kernel. It is followed here, by reading it and going on *inside the root*: an absolute
-target begins at the root, and `..` stops there, as for a process that is chrooted into it. Real layers need that
-(`bin/sh` where an earlier layer made bin a link to usr/bin); hostile ones (`x -> /etc`, then `x/shadow`) end up in the
-root's own etc. See openat(2), symlink(7), path_resolution(7). Notebook 02.
+No path is ever given to the kernel, only single names relative to an open directory, with O_NOFOLLOW (the engine: with
+openat2 and RESOLVE_BENEATH, storage/unpacking.py): so a symbolic link is never followed by the kernel. It is followed
+here, by reading it and going on *inside the root*: an absolute target begins at the root, and `..` stops there, as for
+a process that is chrooted into it. Real layers need that (`bin/sh` where an earlier layer made bin a link to usr/bin);
+hostile ones (`x -> /etc`, then `x/shadow`) end up in the root's own etc. See openat(2), symlink(7), path_resolution(7).
+Notebook 02.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -28,18 +30,28 @@ _DEEPEST = 256  # one descriptor is open per level
 _PATH = getattr(os, "O_PATH", os.O_RDONLY)  # O_PATH is Linux's; it enters directories that cannot be read
 _DIRECTORY = _PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # nothing, no directory, or a link
+
 Missing = Callable[[int, tuple[str, ...]], str | None]
+Step = Callable[[int, str], int]
+
+
+def step(above: int, name: str) -> int:
+    """Open the directory `name` in the open directory `above`, and nothing that a link leads to."""
+    return os.open(name, _DIRECTORY, dir_fd=above)
 
 
 class Tree:
     """A root directory and a chain of open descriptors that leads from it to the directory entered last.
 
     `here` are the names of that chain. They are physical: none of them is a symbolic link. Archives list a directory's
-    files one after the other, so most calls of `enter` find the chain as they need it and cost no system call.
+    files one after the other, so most calls of `enter` find the chain as they need it and cost no system call. Another
+    `step` than the portable one is linux/beneath.py's, by which the kernel refuses what leads elsewhere.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], step: Step = step) -> None:
         self.here: tuple[str, ...] = ()
+        self._open = step
         self._fds = [os.open(root, _PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
 
     def __enter__(self) -> Self:
@@ -86,8 +98,10 @@ class Tree:
             raise UnsafeLayer(f"{'/'.join(self.here)!r:.200}… is nested deeper than {_DEEPEST} directories")
         above = self._fds[-1]
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=above)
-        except (FileNotFoundError, NotADirectoryError) as error:
+            fd = self._open(above, name)
+        except OSError as error:
+            if error.errno not in _NOT_THERE:
+                raise
             target = self._link(above, name)
             if target is None and missing is not None:
                 target = missing(above, (*self.here, name))
@@ -95,7 +109,7 @@ class Tree:
                 raise error
             if target is not None:
                 return target
-            fd = os.open(name, _DIRECTORY, dir_fd=above)
+            fd = self._open(above, name)
         self._fds.append(fd)
         self.here += (name,)
         return None

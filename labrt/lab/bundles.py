@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 from labrt import paths
 from labrt.engine import embedded
 from labrt.errors import LabrtError
-from labrt.image import layer
 from labrt.runtime.container import Container
+from labrt.storage import unpacking
 
 
 class Ran(NamedTuple):
@@ -46,7 +46,7 @@ def bundle(config: Mapping[str, Any]) -> Iterator[str]:
         os.mkdir(root, 0o755)
         for part in store.image(embedded.REFERENCE).manifest.layers:
             with store.open(part.digest) as stream:
-                layer.apply(stream, root)
+                unpacking.apply(stream, root)
         with open(os.path.join(path, "config.json"), "w") as file:
             json.dump(config, file, indent=2)
         yield path

@@ -59,11 +59,11 @@ class Aufs(Directories):
         return None
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
-        from labrt.image import layer
+        from labrt.storage import unpacking
 
         new_root(target, self.diff(below[-1]) if below else None)
         lowers = [self.diff(chain_id) for chain_id in reversed(below)]
-        return layer.apply(stream, target, whiteouts="aufs", lowers=lowers, as_root=True)
+        return unpacking.apply(stream, target, whiteouts="aufs", lowers=lowers, as_root=True)
 
     def _make_root(self, container: str, chain_ids: Sequence[Digest]) -> None:
         new_root(os.path.join(container, "upper"), self.diff(chain_ids[-1]) if chain_ids else None)

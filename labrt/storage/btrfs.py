@@ -96,10 +96,10 @@ class Btrfs(Directories):
     # The contract -----------------------------------------------------------------------------------------------------
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
-        from labrt.image import layer
+        from labrt.storage import unpacking
 
         self._snapshot(target, below)
-        applied = layer.apply(stream, target, whiteouts="delete")
+        applied = unpacking.apply(stream, target, whiteouts="delete")
         # Later, when others stand on it, nothing of it is its own any more: now is the time to look.
         files.replace(os.path.join(os.path.dirname(target), "size"), str(btrfs.exclusive(target)).encode())
         return applied

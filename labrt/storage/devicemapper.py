@@ -190,14 +190,14 @@ class DeviceMapper(Directories):
     # The contract -----------------------------------------------------------------------------------------------------
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
-        from labrt.image import layer
+        from labrt.storage import unpacking
 
         building = os.path.dirname(target)
         with self._open_pool() as pool:
             number = self._new(building, below)
             with self._active(pool, number) as device:
                 with self._mounted(device) as root:
-                    applied = layer.apply(stream, root, whiteouts="delete")
+                    applied = unpacking.apply(stream, root, whiteouts="delete")
                 size = self._mapped(number) - self._size(below)
             files.replace(os.path.join(building, "size"), str(size).encode())
         return applied
@@ -247,6 +247,4 @@ class DeviceMapper(Directories):
         return ledger.record("dm", name, directory=self.ledger)
 
     def _strike(self, name: str) -> None:
-        for entry in ledger.entries(self.ledger):
-            if entry.kind == "dm" and entry.what == name:
-                ledger.strike(entry)
+        ledger.strike_all("dm", name, directory=self.ledger)

@@ -64,11 +64,11 @@ class Overlay(Directories):
         return os.path.join(self.root, "l", chain_id.hex[:_SHORT])
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
-        from labrt.image import layer
+        from labrt.storage import unpacking
 
         new_root(target, self.diff(below[-1]) if below else None)
         lowers = [self.diff(chain_id) for chain_id in reversed(below)]
-        return layer.apply(stream, target, whiteouts="overlay", lowers=lowers)
+        return unpacking.apply(stream, target, whiteouts="overlay", lowers=lowers)
 
     def _published(self, chain_id: Digest) -> None:
         target = os.path.join("..", "layers", chain_id.hex, "diff")

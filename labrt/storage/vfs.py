@@ -39,10 +39,10 @@ class Vfs(Directories):
         return None
 
     def _unpack(self, target: str, below: Sequence[Digest], stream: Readable) -> Applied:
-        from labrt.image import layer
+        from labrt.storage import unpacking
 
         self._copy(target, below)
-        return layer.apply(stream, target, whiteouts="delete")
+        return unpacking.apply(stream, target, whiteouts="delete")
 
     def _make_root(self, container: str, chain_ids: Sequence[Digest]) -> None:
         # Copied beside, then renamed: `mounts` of a half-copied root would start a container with half its files.
