@@ -44,7 +44,7 @@ def save(
     from labrt.image import archive
 
     images = Images(where)
-    found = [images.find(name) if platform is None else images.layout.image(name, platform) for name in names]
+    found = [images.find(name, platform) for name in names]
     archive.save(found, stream, images.layout, form=form)
 
 

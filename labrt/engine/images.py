@@ -15,7 +15,6 @@ import contextlib
 import os
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
 
 from labrt import paths
 from labrt.errors import (
@@ -23,6 +22,7 @@ from labrt.errors import (
     DigestMismatch,
     ImageNotFound,
     InvalidInput,
+    InvalidReference,
     LabrtError,
     NotFound,
     Unreachable,
@@ -34,8 +34,10 @@ from labrt.image.image import Image
 from labrt.image.layout import Layout
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
+from labrt.shapes import Record
 from labrt.storage.driver import Driver, open_driver
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.builder.cache import Cache
     from labrt.registry.credentials import DockerConfig
@@ -45,7 +47,7 @@ POLICIES = ("always", "missing", "never")
 Listener = Callable[[object], None]
 
 
-class EmbeddedUsed(NamedTuple):
+class EmbeddedUsed(Record):
     """Docker Hub did not answer, and the embedded default stands in for it."""
 
     reference: Reference
@@ -59,7 +61,7 @@ class EmbeddedUsed(NamedTuple):
         return self.describe()
 
 
-class Unpacked(NamedTuple):
+class Unpacked(Record):
     """A layer has been unpacked by the storage driver."""
 
     chain_id: Digest
@@ -102,12 +104,15 @@ class Images:
         policy: str = "missing",
         on_event: Listener | None = None,
     ) -> Image:
-        """Return an image, pulled first if `policy` says so: always, missing (only if it is not here), never."""
+        """Return an image, pulled first if `policy` says so: always, missing (only if it is not here), never.
+
+        An id, or the beginning of one, is enough for what is here; no registry is asked for ids.
+        """
         if policy not in POLICIES:
             raise InvalidInput(f"no pull policy is called {policy!r}", remedy=f"one of {', '.join(POLICIES)}")
         if policy != "always":
-            with contextlib.suppress(*(() if policy == "never" else (ImageNotFound,))):
-                image = self.layout.image(Reference.parse(reference), platform)
+            with contextlib.suppress(*(() if policy == "never" or _is_id(reference) else (ImageNotFound,))):
+                image = self.find(reference, platform)
                 if platform is None or image.platform.matches(platform):
                     return image
         return self.pull(reference, platform=platform, on_event=on_event)
@@ -192,39 +197,54 @@ class Images:
         """List the images that have a name, sorted by it."""
         found = []
         for name in self.layout.references():
-            with contextlib.suppress(NotFound):  # a name whose blobs another process is just removing
+            # A name whose blobs another process is just removing, or another tool's that is none.
+            with contextlib.suppress(NotFound, InvalidReference):
                 found.append(self.layout.image(name))
         return found
 
-    def find(self, text: str) -> Image:
-        """Find an image by its name, or by the beginning of its id (the digest of its config). Raises ImageNotFound."""
+    def find(self, text: str, platform: Platform | None = None) -> Image:
+        """Find an image by its name, or else by the beginning of its id (the digest of its config).
+
+        Raises ImageNotFound, and InvalidInput where several ids begin so.
+        """
+        if not _is_id(text):
+            try:
+                return self.layout.image(Reference.parse(text), platform)
+            except ImageNotFound:
+                if not _is_hex(text):
+                    raise
         prefix = text.removeprefix("sha256:")
-        if 3 <= len(prefix) <= 64 and set(prefix) <= set("0123456789abcdef"):
-            matches = {str(image.id): image for image in self.all() if image.id.hex.startswith(prefix)}
-            if len(matches) > 1:
-                raise InvalidInput(f"{text!r} is the beginning of {len(matches)} image ids", remedy="give more digits")
-            if matches:
-                return next(iter(matches.values()))
-        return self.layout.image(Reference.parse(text))
+        matches = {str(image.id): image for image in self.all() if image.id.hex.startswith(prefix)}
+        if len(matches) > 1:
+            raise InvalidInput(f"{text!r} is the beginning of {len(matches)} image ids", remedy="give more digits")
+        if not matches:
+            raise ImageNotFound(f"{text} is neither a name nor an id of an image here", remedy="`labrt images`")
+        return next(iter(matches.values()))
 
     def remove(self, text: str, *, force: bool = False) -> list[str]:
         """Take an image's name away, and with its last name its blobs and layers. Returns lines that say what went.
 
-        Raises Conflict while a container is made from it, unless `force`; then its layers, manifest and config stay for
-        that container.
+        An id, or name@digest, means each name that it has: Conflict if there are several, unless `force`. And Conflict
+        while a container is made from it; with `force` its layers, manifest and config stay for that container.
         """
         from labrt.engine.containers import Containers
 
         image = self.find(text)
-        names = [name for name in self.layout.references() if self.layout.image(name).id == image.id]
+        names = [one.reference for one in self.all() if one.id == image.id]
+        going = _meant(text, names)
+        if len(going) > 1 and not force:
+            known = ", ".join(name.familiar for name in going)
+            raise Conflict(f"{text} has {len(going)} names: {known}", remedy="remove one of them, or all by `rmi -f`")
         containers = Containers(self.where)
         users = [record["name"] for _, record in containers.records() if record["image_id"] == str(image.id)]
-        if users and len(names) == 1 and not force:
+        last = len(going) == len(names)
+        if users and last and not force:
             remedy = f"`labrt rm {users[0]}` first, or `labrt rmi -f`"
             raise Conflict(f"{image.reference.familiar} is used by container {users[0]}", remedy=remedy)
-        self.layout.untag(image.reference)
-        told = [f"Untagged: {image.reference.familiar}"]
-        if len(names) == 1:
+        for name in going:
+            self.layout.untag(name)
+        told = [f"Untagged: {name.familiar}" for name in going]
+        if last:
             told.append(f"Deleted: {image.id}")
             told += [f"Deleted: {chain}" for chain in self._remove_layers(image)]
         nameless = containers.image_ids() - {other.id for other in self.all()}
@@ -249,3 +269,23 @@ class Images:
 
     def __repr__(self) -> str:
         return f"<Images in {self.where.images}: {', '.join(self.layout.references()) or 'none'}>"
+
+
+def _is_hex(text: str) -> bool:
+    return 0 < len(text) <= 64 and set(text) <= set("0123456789abcdef")
+
+
+def _is_id(text: str) -> bool:
+    """Whether this can be an id only, and no name."""
+    digits = text.removeprefix("sha256:")
+    return _is_hex(digits) and (digits != text or len(digits) == 64)
+
+
+def _meant(text: str, names: list[Reference]) -> list[Reference]:
+    """Say which of an image's names somebody means who has found it by `text`."""
+    if _is_id(text):
+        return names
+    wanted = Reference.parse(text)
+    if wanted in names:
+        return [wanted]
+    return [name for name in names if name.name == wanted.name] if wanted.digest else names

@@ -90,6 +90,47 @@ def test_found_by_name_and_by_id_and_removed_with_its_layers(offline):
         images.remove("busybox")
 
 
+def test_an_id_its_beginning_and_a_digest_are_as_good_as_a_name_wherever_one_is_asked_for(offline):
+    import io
+
+    from labrt.engine import archives, push
+
+    embedded.ensure()
+    images = Images()
+    image = images.pull("busybox")
+    id, by_digest = image.id.hex, f"busybox@{image.descriptor.digest}"
+    tagged = by_digest.replace("@", ":latest@")
+    for text in (id, f"sha256:{id}", id[:2], f"sha256:{id[:12]}", by_digest, tagged):
+        assert images.get(text, policy="never").id == image.id
+        archives.save([text], archive := io.BytesIO())
+        assert id.encode() in archive.getvalue()
+    assert labrt.run(id[:12], "echo", "by id").stdout == labrt.run(by_digest, "echo", "by id").stdout == "by id\n"
+    push.tag(id[:12], "mine:1")
+    push.tag(by_digest, f"{id[:5]}:latest")
+    assert images.find(id[:5]).reference.familiar == f"{id[:5]}:latest"  # a name comes before the beginning of an id
+    with pytest.raises(Conflict, match="has 3 names: .*busybox:latest.*mine:1"):
+        images.remove(id)
+    assert images.remove(by_digest) == ["Untagged: busybox:latest"]
+    assert images.remove(id, force=True)[2] == f"Deleted: {image.id}"
+    assert images.layout.blobs() == []
+
+
+def test_ids_that_are_not_here_are_looked_for_nowhere_else_and_those_of_two_images_are_refused(offline, monkeypatch):
+    embedded.ensure()
+    images = Images()
+    image = images.pull("busybox")
+    for unknown in ("0" * 64, f"sha256:{'0' * 64}", "sha256:00000000"):
+        with pytest.raises(ImageNotFound, match="neither a name nor an id"):
+            images.get(unknown)
+    with pytest.raises(Unreachable):
+        images.get("beef" if not image.id.hex.startswith("beef") else "dead")  # which may be a name
+    other = image._replace(manifest=image.manifest._replace(config=image.manifest.config._replace(
+        digest=type(image.id)("sha256", image.id.hex[:12] + "0" * 52))))  # fmt: skip
+    monkeypatch.setattr(images, "all", lambda: [image, other])
+    with pytest.raises(InvalidInput, match="beginning of 2 image ids"):
+        images.get(image.id.hex[:4])
+
+
 def test_removed_by_force_it_leaves_its_container_what_that_was_made_from(offline):
     from labrt.engine.containers import Containers
     from labrt.engine.options import Options
