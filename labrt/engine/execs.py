@@ -6,10 +6,13 @@ import contextlib
 import os
 import selectors
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from labrt.engine.results import Result
 from labrt.runtime.container import Container
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 CHUNK = 1 << 16
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
 
 from labrt.errors import LabrtError
 from labrt.runtime import wire
 from labrt.runtime.attachment import Attachment
+from labrt.shapes import Record
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.engine.container import Container
 
 
-class Result(NamedTuple):
+class Result(Record):
     """What a command left behind. Output is text, decoded as UTF-8; `raw_stdout` and `raw_stderr` are the bytes."""
 
     exit_code: int

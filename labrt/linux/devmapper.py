@@ -19,9 +19,9 @@ import os
 import struct
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from labrt.errors import InvalidInput, NotSupported, kernel_error
+from labrt.shapes import Record
 
 CONTROL = "/dev/mapper/control"
 CREATE, REMOVE, SUSPEND, STATUS, LOAD, TABLE_STATUS, MESSAGE, TARGET_VERSION = 3, 4, 6, 7, 9, 12, 14, 17
@@ -37,7 +37,7 @@ _ROOM = 16384
 _PATIENCE = 5.0  # seconds for whoever still has a device open for a moment: udev, a mount namespace that is just ending
 
 
-class Target(NamedTuple):
+class Target(Record):
     """One line of a table: these sectors are made by `kind` with these parameters."""
 
     start: int
@@ -46,7 +46,7 @@ class Target(NamedTuple):
     parameters: str
 
 
-class Device(NamedTuple):
+class Device(Record):
     """A mapped device: `number` as stat(2) has it, `opened` how many times it is open."""
 
     name: str

@@ -15,11 +15,11 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from labrt.errors import InvalidConfig, KernelError, kernel_error
 from labrt.linux import syscalls
 from labrt.linux.flags import CLONE
+from labrt.shapes import Record
 
 # linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h
 RTM_NEWLINK, RTM_NEWADDR, RTM_GETADDR = 16, 20, 22
@@ -32,7 +32,7 @@ IFF_UP = 1
 IFINFOMSG, IFADDRMSG = struct.Struct("=BxHiII"), struct.Struct("=BBBBI")  # what messages begin with
 
 
-class Address(NamedTuple):
+class Address(Record):
     """One address of an interface, as the kernel told it: `attributes` are those to give back, packed."""
 
     family: int

@@ -19,7 +19,6 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from labrt.errors import CommandNotExecutable, CommandNotFound, ContainerError, LabrtError, NotSupported
 from labrt.linux import cgroups, mounts, process, pty, rootfs, syscalls
@@ -28,6 +27,10 @@ from labrt.linux.mounts import Mount
 from labrt.runtime import config as oci
 from labrt.runtime import hooks, program, wire
 from labrt.runtime.creation import Creation, root_of
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _WORDS = {  # of runc and of crun, when the command is not to be executed

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from labrt.linux.mounts import Mount
 
-Config = dict[str, Any]
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
 
 _KEPT = ("ociVersion", "process", "root", "hostname", "domainname", "annotations")
 _OF_LINUX = ("capabilities", "noNewPrivileges", "apparmorProfile", "selinuxLabel", "oomScoreAdj", "scheduler",

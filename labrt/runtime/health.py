@@ -19,11 +19,14 @@ import selectors
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from labrt.linux import process, syscalls
 from labrt.runtime import wire
 from labrt.runtime.alarms import Alarms
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 KEPT, LONGEST = 5, 4096  # results; bytes of each one's output

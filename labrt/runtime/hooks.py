@@ -22,9 +22,12 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from labrt.errors import HookFailed
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 SPOKEN = 2000  # bytes of what a hook said that its error repeats
 

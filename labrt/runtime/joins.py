@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any
 
 from labrt.errors import Conflict, ContainerNotFound
 from labrt.linux import mounts, namespaces, process, rootfs, syscalls
@@ -27,6 +26,10 @@ from labrt.linux.flags import AT, CLONE, MOUNT_ATTR, OPEN_TREE
 from labrt.linux.mounts import Mount
 from labrt.runtime import program, wire
 from labrt.runtime import state as states
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 JOIN = "org.labrt.join."  # annotation, and the runtime-spec's name of the namespace after it
 SHM = "/dev/shm"  # noqa: S108 - the container's

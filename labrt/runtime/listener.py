@@ -15,10 +15,13 @@ import json
 import os
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from labrt.errors import ContainerError
 from labrt.runtime import wire
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PATIENCE = 10.0  # seconds for an agent that does not read
 

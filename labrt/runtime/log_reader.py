@@ -14,9 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from labrt.runtime.log import Entry, numbered, parse
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import BinaryIO
 
 PIECE = 1 << 20  # bytes that are read at once
 TRIES = 100  # to look while no file begins

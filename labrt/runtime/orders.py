@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 from labrt.errors import Conflict, NotSupported
 from labrt.runtime import restarting, restarts, state
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.runtime.monitor import Monitor
     from labrt.runtime.stdio import Client
 

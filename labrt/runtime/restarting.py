@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING
 
 from labrt.errors import ContainerError, LabrtError
 from labrt.runtime import state, wire
 
+TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from labrt.runtime.monitor import Monitor
 

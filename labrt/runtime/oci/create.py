@@ -12,8 +12,8 @@ import json
 import os
 import socket
 import time
-from typing import Any, NamedTuple
 
+from labrt import shapes
 from labrt.errors import Conflict, ContainerError, InvalidInput
 from labrt.linux import process, procfs
 from labrt.runtime import wire
@@ -22,11 +22,13 @@ from labrt.runtime.oci.record import STOPPED, Record
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.linux.process import Child
     from labrt.runtime.creation import Creation
 
 
-class Terms(NamedTuple):
+class Terms(shapes.Record):
     """What the caller of `create` wants besides the bundle."""
 
     pid_file: str = ""  # gets init's pid, as a decimal number without a newline
@@ -39,7 +41,7 @@ class Terms(NamedTuple):
     rootless: bool = False  # go on without a cgroup where this user may make none
 
 
-class Created(NamedTuple):
+class Created(shapes.Record):
     """What `create` leaves to its caller: who is to end now lets all of it go."""
 
     record: Record

@@ -9,13 +9,16 @@ See setns(2); config.md of the runtime-spec, "Process".
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from labrt.errors import Conflict, InvalidConfig, InvalidInput
 from labrt.linux import process
 from labrt.runtime.oci import create, lifecycle
 from labrt.runtime.oci import record as records
 from labrt.runtime.oci.create import Terms
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def section(config: dict[str, Any], args: list[str], changes: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
+
 
 VERSION = "1.3.0"  # the newest that we have read; memoryPolicy and netDevices are of it
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")

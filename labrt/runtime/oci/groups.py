@@ -17,10 +17,13 @@ from __future__ import annotations
 import os
 import posixpath
 from types import TracebackType
-from typing import Any
 
 from labrt.errors import Conflict, InvalidConfig, LabrtError, NotSupported
 from labrt.linux import cgroups, ledger, procfs
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Group:

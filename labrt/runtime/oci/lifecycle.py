@@ -14,7 +14,6 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
-from typing import Any
 
 from labrt.errors import Conflict, ContainerNotFound, HookFailed, LabrtError
 from labrt.linux import process, syscalls
@@ -24,6 +23,8 @@ from labrt.runtime.oci.record import CREATED, CREATING, PAUSED, RUNNING, STOPPED
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from labrt.linux import cgroups
 
 

@@ -6,7 +6,10 @@ No seccomp filter is in it, which is a page of names: `labrt run` has one, and l
 from __future__ import annotations
 
 import os
-from typing import Any
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]  # as runc's
 
