@@ -18,6 +18,7 @@
     bundles     a config and a root, run by runc or by labrt
     grid        what was tried against what, a verdict in each cell
     escapes     four ways out of a container, and defences to put back            lab.escapes.room()
+    buildgraph  stages, steps and hits of a build, while it is built              lab.buildgraph.Watch(text)
     sheets      a union of directories as a pile, each file in its layer's colour lab.sheets.pile(layers, root)
     meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
     live        a picture that changes while a cell runs                          draw = lab.live()
@@ -53,7 +54,7 @@ _CALLABLE = (
 _ROOMS = (
     *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",
     "lifecycle", "meters", "samples", "sheets", "show", "trees", "wire",
-    "escapes", "grid",
+    "buildgraph", "escapes", "grid",
 )  # fmt: skip
 _FUNCTIONS = {
     "reset": "ledger",

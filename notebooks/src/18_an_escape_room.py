@@ -239,7 +239,8 @@ labrt.reset()
 # ## The source
 #
 # *capabilities(7)*, *seccomp(2)* and *cgroups(7)* have it in full. The tests of this house try more ways out, those of
-# known holes among them. Next comes notebook 21: the whole way, by hand.
+# known holes among them. Next comes notebook 20: how
+# an image is built.
 
 # %%
 from labrt.linux import seccomp_default

@@ -71,3 +71,7 @@ def test_it_leaves_nothing(tmp_path):
     os.close(read)
     after = socket.gethostname(), len(procfs.mountinfo()), os.listdir("/proc/self/fd")
     assert before[:2] == after[:2] and len(after[2]) == len(before[2]) - 2
+
+
+def test_an_answer_may_be_long():
+    assert attempt.run(lambda: b"x" * 200_000).value == b"x" * 200_000

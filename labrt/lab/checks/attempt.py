@@ -54,29 +54,23 @@ class Attempt:
 
 def run(work: Callable[[], object], *, namespaces: str = "pid,mnt,uts,ipc", timeout: float = TIMEOUT) -> Attempt:
     """Call `work`, and return what it returned (it must pickle), or what went wrong in its stead."""
-    read, write = os.pipe2(os.O_CLOEXEC)
+    answer = os.memfd_create("answer")  # not a pipe: who fills one up waits for a reader, and we wait for its end
 
     def first() -> int:  # is PID 1: with it, all that it has started ends
-        os.close(read)
         if {"pid", "mnt"} <= set(namespaces.split(",")):
             syscalls.mount("proc", "/proc", "proc")  # or the numbers there would be those outside
-        worker = process.spawn(lambda: _answer(work, write))
+        worker = process.spawn(lambda: _answer(work, answer))
         while (found := os.wait())[0] != worker.pid:  # orphans come to us, too
             continue
         return process.Exit.from_status(found[1]).code
 
     try:
         with process.spawn(first, namespaces=namespaces) as child:
-            os.close(write)
-            write = -1
             if (exit := child.wait(timeout)) is None:
                 return Attempt(problem=f"it did not come back within {timeout:.0f} seconds")
-        with open(read, "rb", closefd=False) as pipe:
-            raw = pipe.read()
+        raw = os.pread(answer, os.fstat(answer).st_size, 0)
     finally:
-        os.close(read)
-        if write >= 0:
-            os.close(write)
+        os.close(answer)
     if not raw:
         return Attempt(problem=f"it ended the process that called it, with {exit}")
     return Attempt(*pickle.loads(raw))
