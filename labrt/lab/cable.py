@@ -15,7 +15,7 @@ from labrt.lab import show
 from labrt.lab.show import COLOURS, FAINT, Picture
 from labrt.linux.network.packets import EVERYBODY, Frame
 
-_FIRST, _LAST, _STEP = 90.0, 640.0, 40.0
+_FIRST, _LAST, _STEP = 110.0, 690.0, 46.0
 
 
 def sequence(frames: Sequence[Frame], stations: Mapping[str, str], *, title: str = "On the cable") -> Picture:
@@ -36,7 +36,9 @@ def sequence(frames: Sequence[Frame], stations: Mapping[str, str], *, title: str
             if source in places and name in places:
                 parts += _arrow(y, places[source], places[name], frame.kind)
         ends = [places[name] for name in (source, *others) if name in places] or [_FIRST]
-        parts.append(show.text_at(min(ends) + 12, y - 6, f"{frame.kind}: {frame.said}"))
+        above, _, below = frame.said.partition(", ")  # beside each other they would not fit between two lines
+        parts.append(show.text_at(min(ends) + 12, y - 6, f"{frame.kind}: {above}"))
+        parts.append(show.text_at(min(ends) + 12, y + 16, below))
         parts.append(show.text_at(8, y + 4, f"{after} µs"))
         rows.append((after, source, to, frame.kind, frame.said))
     text = show.said(title, rows if frames else [("no frame came by",)])

@@ -73,7 +73,7 @@ class Rules(Shown):
                 y += 26
             y += 70
         text = show.said(title, rows)
-        return Picture(show.svg(760, y - 10, title, text, parts), text)
+        return Picture(show.svg(760, y - 34, title, text, parts), text)
 
     def _at(self, hook: str) -> list[Rule]:
         return [rule for rule in self.rules if rule.hook == hook]
@@ -94,7 +94,7 @@ def _bar(y: float, rule: Rule, most: int) -> list[str]:
     parts = [show.text_at(34, y, rule.words if len(rule.words) < 50 else f"{rule.words[:48]}…")]
     if rule.packets:
         parts.append(f'<rect x="400" y="{y - 12:.0f}" width="{wide:.1f}" height="14" style="fill:{ink}"/>')
-    words = f"{rule.packets} packets, {rule.bytes} bytes" if rule.packets else "nothing"
+    words = f"{rule.packets} packet{'s'[: rule.packets > 1]}, {rule.bytes} bytes" if rule.packets else "nothing"
     return [*parts, show.text_at(408 + wide, y, words)]
 
 

@@ -4,6 +4,7 @@
         with namespaces.entered("net", left.pid): …       be there, for the length of a block
         left.plug("eth0", "10.14.0.1/24", right, "eth0", "10.14.0.2/24")
         right.serve_web("hello")                          http://…/ on port 80 of all its addresses
+        left.fetch("http://10.14.0.2/")                   "hello"
         right.serve_names({"www.example": "203.0.113.80"}, at="203.0.113.53")
 
 A station is a process that does nothing; the namespace lives as long as it does, and all links in it end with it. It
@@ -17,6 +18,7 @@ import os
 import selectors
 import socket
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -86,6 +88,13 @@ class Station:
             listener = socket.create_server(("0.0.0.0", port), backlog=16)  # noqa: S104 - of a namespace of its own
         self._start(lambda: _web(listener, text), [listener])
 
+    def fetch(self, url: str, *, timeout: float = 1.0) -> str:
+        """Ask for a page from here. Return its text without the last line end; "" when nobody answers."""
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with self.inside(), contextlib.suppress(OSError), opener.open(url, timeout=timeout) as answer:
+            return str(answer.read().decode().strip())
+        return ""
+
     def serve_names(
         self, names: Mapping[str, str], *, at: str, upstream: Sequence[str] = (), asking: Station | None = None
     ) -> None:
@@ -114,13 +123,17 @@ class Station:
             sock.close()  # the child has them
 
     def _quiet(self) -> None:
-        """Have no IPv6 in it: what that announces of its own accord is not what a lesson wants to see go by."""
-        with self.inside(), contextlib.suppress(OSError):  # a kernel without IPv6, or /proc/sys that is read-only
-            fd = os.open("/proc/sys/net/ipv6/conf/default/disable_ipv6", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, b"1")
-            finally:
-                os.close(fd)
+        """Make it a machine fresh from the shop, whatever it has inherited from this one: no router.
+
+        And have no IPv6: what that announces of its own accord is not what a lesson wants to see go by.
+        """
+        for setting, value in (("ipv6/conf/default/disable_ipv6", b"1"), ("ipv4/ip_forward", b"0")):
+            with self.inside(), contextlib.suppress(OSError):  # a kernel without IPv6, or /proc/sys that is read-only
+                fd = os.open(f"/proc/sys/net/{setting}", os.O_WRONLY | os.O_CLOEXEC)
+                try:
+                    os.write(fd, value)
+                finally:
+                    os.close(fd)
 
     def close(self) -> None:
         """End what was started in it."""
@@ -144,9 +157,9 @@ def stations(*names: str) -> Iterator[tuple[Station, ...]]:
 
 
 @contextlib.contextmanager
-def of(container: Any) -> Iterator[Station]:
-    """Take a running container for a station."""
-    station = Station(container.name, container.state.pid)
+def of(container: Any, name: str = "") -> Iterator[Station]:
+    """Take a running container for a station; without a name it has its own."""
+    station = Station(name or container.name, container.state.pid)
     try:
         yield station
     finally:

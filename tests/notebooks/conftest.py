@@ -90,7 +90,7 @@ def nothing_left(house: Path, processes_of: Callable[[Path], list[str]]) -> Call
         assert ledger.entries() == []
         assert [mount for mount in procfs.mountinfo() if str(house) in str(tuple(mount))] == []
         places = paths.default()
-        stays = ("images", "layers", "containers", "cache", "progress", "events.jsonl")
+        stays = ("images", "layers", "containers", "cache", "progress", "networks", "events.jsonl")
         left = [name for name in os.listdir(places.state) if name not in stays]
         assert left == []
         containers = Path(places.containers)

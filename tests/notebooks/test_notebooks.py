@@ -8,11 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from labrt.lab import stations
+
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.root
 
 SOURCES = sorted((PROJECT / "notebooks/src").glob("[0-9][0-9]_*.py"))
 each_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+NETWORKS = ("14", "15")
+
+
+@pytest.fixture(autouse=True)
+def a_kernel_with_networks(request: pytest.FixtureRequest) -> None:
+    """Skip, and say why, where a kernel lacks what the notebooks on networks are about."""
+    source = request.node.callspec.params.get("source") if hasattr(request.node, "callspec") else None
+    number = source.stem[:2] if source else request.node.name.rpartition("_in_")[2]
+    if "execute" in request.fixturenames and number in NETWORKS and (lacking := stations.lacking()):
+        pytest.skip(lacking)
 
 
 def outputs(notebook) -> list[dict]:
@@ -58,6 +72,31 @@ def test_the_first_notebook_measures_this_machine(build, execute):
     assert re.search(r"[1-9][0-9]* containers that sleep", said)
     assert "uid=0(root)" in said and "exit code: 0" in said
     assert "2 directory, 2 mount" in said  # the accident, as the ledger shows it
+
+
+def source_of(number: str) -> Path:
+    return next(path for path in SOURCES if path.stem.startswith(f"{number}_"))
+
+
+def answers(said: str) -> list[str]:
+    """What came after predictions, in their order."""
+    return re.findall(r"<td[^>]*>it is</td><td[^>]*>([^<]*)</td>", said)
+
+
+def test_packets_go_as_the_prose_says_in_14(build, execute):
+    """A cable with one end off is silent, a ping is four frames, and a switch sends a stranger only one of them."""
+    said = texts(execute(build.build(source_of("14"), "solution")))
+    assert "carries: False" in said and "carries: True" in said
+    assert answers(said) == ["silence", "1"]
+    assert said.count("who has 10.14.0.3? tell 10.14.0.1") >= 1
+
+
+def test_each_obstacle_on_the_way_out_is_there_in_15(build, execute):
+    said = texts(execute(build.build(source_of("15"), "solution")))
+    assert "ENETUNREACH" in said and "forwarding: False" in said and "Connection refused" in said
+    assert answers(said) == ["silence", "1"]
+    assert "the world was asked by: {'203.0.113.1'}" in said
+    assert "hello from within" in said and "afterwards: nobody" in said
 
 
 def without(line: str):

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple
@@ -77,25 +75,13 @@ def _build(inside: Station, host: Station, world: Station) -> None:
     world.serve_web("the world", 8080)
 
 
-def fetch(url: str, *, timeout: float = 1.0) -> str:
-    """Return what is answered, without its line end; "" when nobody does."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=timeout) as answer:
-            return str(answer.read().decode().strip())
-    except (urllib.error.URLError, OSError):
-        return ""
-
-
 def _observe(publish: Publish, inside: Station, host: Station, world: Station) -> Seen:
     with host.inside():
         before = set(nft.tables())
         with publish(8080, INSIDE, 80):
             made = set(nft.tables()) - before
-            with world.inside():
-                outside, other = fetch(f"http://{OUTSIDE}:8080/"), fetch(f"http://{OUTSIDE}:8081/")
-            with inside.inside():
-                onward = fetch(f"http://{WORLD}:8080/")
+            outside, other = (world.fetch(f"http://{OUTSIDE}:{port}/") for port in (8080, 8081))
+            onward = inside.fetch(f"http://{WORLD}:8080/")
             hooks, packets = _rules(made)
         left = set(nft.tables()) - before
         for family, name in left:  # so that it can be called again

@@ -3,6 +3,7 @@
     interfaces    what is there; loopback_up()   (notebook 14)
     links         bridge, veth, macvlan: make, move, switch on, delete
     addresses     give an interface an address      routes      say where packets go
+    neighbours    who is where on a cable           packets     see them go by; ping
     nft           run nft(8): rules, and counters   firewall    the rules of a house of networks, in one table
     forwarding    let this machine be a router, and put that back   (notebook 15)
     ports         claim a port of the host          relay       carry what comes to it, for TCP and UDP
