@@ -21,7 +21,7 @@ from labrt.engine import archives, views
 from labrt.engine import changes as instructions
 from labrt.engine.images import Images
 from labrt.errors import Conflict, ImageNotFound, NotSupported
-from labrt.image import diff, pack
+from labrt.image import diff
 from labrt.image.config import ImageConfig
 from labrt.image.diff import Change
 from labrt.image.digest import Digest
@@ -122,7 +122,9 @@ def _digest(path: str) -> Digest:
 
 def _changes(view: views.View) -> list[Change]:
     """List the changes; in the child that sees both trees."""
-    found = diff.overlay_changes(view.upper, view.below) if view.upper else diff.changes(view.below, view.root)
+    found = (
+        diff.overlay_changes(view.upper, view.below, view.root) if view.upper else diff.changes(view.below, view.root)
+    )
     found = [change for change in found if not _is_mount_point(change, view)]
     if not any(change.path.startswith("etc/") for change in found) and _only_time(view, "etc"):
         return [change for change in found if change.path != "etc"]  # mount points have come, and changed its time
@@ -138,12 +140,8 @@ class _Layer:
     def __call__(self, view: views.View) -> None:
         """Write it."""
         changed = _without(_changes(view), self.hidden, view)
-        found = {change.path for change in changed}
         with open(self.fd, "wb", closefd=False) as stream:
-            if view.upper:  # as it is: an opaque directory's mark, and files with several names
-                pack.write(view.upper, stream, latest=self.latest, only=found.__contains__)
-            else:
-                diff.write(view.root, changed, stream, latest=self.latest)
+            diff.write(view.root, changed, stream, latest=self.latest)
 
 
 def _without(changed: list[Change], hidden: Sequence[str], view: views.View) -> list[Change]:

@@ -1,12 +1,12 @@
 """What a container changed, and the layer that says so.
 
     changes(old, new)                  two trees compared: [Change("C", "etc"), Change("A", "etc/new"), …]
-    overlay_changes(upper, old)        the same, read off overlayfs's upper directory
+    overlay_changes(upper, old, new)   the same, looked for where overlayfs's upper directory has something
     write(new, changes, stream)        these changes as an uncompressed layer
 
-Added, changed and deleted, as `docker diff` says it. Where layers are copies of each other (vfs), two trees are walked
-in step and compared: type, owner, mode, times, attributes and content. Overlayfs knows by itself: whatever is in the
-upper directory was written by the container, a device 0:0 there is what it removed (pack.write makes the layer of it).
+Added, changed and deleted, as `docker diff` says it. Two trees are walked in step and compared: type, owner, mode,
+times, attributes and content. Overlayfs knows where to look, for whatever a container touched is in its upper
+directory. So the layer has the same bytes on every storage driver, and with it the same digest.
 
 Specification: OCI image-spec, layer.md, "Determining Changes". Notebook 12.
 """
@@ -39,26 +39,48 @@ class Change(NamedTuple):
 def changes(old: str, new: str) -> list[Change]:
     """Compare two trees; return what became of `old` in `new`, sorted by path. What is below a deleted directory goes
     without saying; what is below an added one does not.
+
+    A directory in which something changed counts as changed, too, as it does for docker: a layer that did not have it
+    would be unpacked by others with a directory of their own making.
     """  # noqa: D205
-    return sorted(_compare(old, new), key=lambda change: change.path.split("/"))
+    return _complete(_compare(old, new))
 
 
-def _compare(old: str, new: str) -> Iterator[Change]:
-    todo = [""]
+def overlay_changes(upper: str, old: str, new: str) -> list[Change]:
+    """Return the same for a container on overlayfs, without reading all of both trees: `upper` has all that it touched.
+
+    It may hold more than what changed: a file that was only opened for writing, too.
+    """
+    return _complete(_compare(old, new, upper))
+
+
+def _complete(found: Iterable[Change]) -> list[Change]:
+    known = {change.path: change for change in found}
+    for path in [*known]:
+        while (path := os.path.dirname(path)) and path not in known:
+            known[path] = Change(CHANGED, path)
+    return sorted(known.values(), key=lambda change: change.path.split("/"))
+
+
+def _compare(old: str, new: str, touched: str = "") -> Iterator[Change]:
+    todo = [("", True)]
     while todo:
-        directory = todo.pop()
-        before, after = _names(os.path.join(old, directory)), _names(os.path.join(new, directory))
+        directory, known = todo.pop()
+        # Not where another thing was: a link there would lead elsewhere.
+        before = _names(os.path.join(old, directory)) if known else set()
+        after = _names(os.path.join(new, directory))
         for name in before - after:
-            yield Change(DELETED, os.path.join(directory, name))
-        for name in after:
             path = os.path.join(directory, name)
-            found = os.lstat(os.path.join(new, path))
+            if not lower.is_whiteout(os.lstat(os.path.join(old, path))):  # overlayfs's mark, in a layer seen by itself
+                yield Change(DELETED, path)
+        for name in after & _names(os.path.join(touched, directory)) if touched else after:
+            path = os.path.join(directory, name)
             if name not in before:
                 yield Change(ADDED, path)
             elif not _same(os.path.join(old, path), os.path.join(new, path)):
                 yield Change(CHANGED, path)
-            if stat.S_ISDIR(found.st_mode):
-                todo.append(path)
+            if stat.S_ISDIR(os.lstat(os.path.join(new, path)).st_mode):
+                todo.append((path, name in before and stat.S_ISDIR(os.lstat(os.path.join(old, path)).st_mode)))
 
 
 def _names(directory: str) -> set[str]:
@@ -73,6 +95,9 @@ def _same(old: str, new: str) -> bool:
     one, two = os.lstat(old), os.lstat(new)
     if _about(one) != _about(two):
         return False
+    # A new name of an old file must be a hard link in the layer too, so both names go there. That a name went says "D".
+    if not stat.S_ISDIR(two.st_mode) and one.st_nlink < two.st_nlink:
+        return False
     if stat.S_ISLNK(one.st_mode):
         return os.readlink(old) == os.readlink(new)
     if _attributes(old) != _attributes(new):
@@ -85,8 +110,7 @@ def _about(found: os.stat_result) -> tuple[int, ...]:
     about = (found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns)
     if stat.S_ISDIR(found.st_mode):
         return about
-    # The number of links: a new name of an old file must be a hard link in the layer too, so both names go there.
-    return (*about, found.st_nlink, found.st_size, found.st_rdev)
+    return (*about, found.st_size, found.st_rdev)
 
 
 def _attributes(path: str) -> dict[str, bytes]:
@@ -102,41 +126,6 @@ def _same_content(old: str, new: str) -> bool:
                 return False
             if not left:
                 return True
-
-
-# Overlayfs -----------------------------------------------------------------------------------------------------------
-
-
-def overlay_changes(upper: str, old: str) -> list[Change]:
-    """Read a container's changes off overlayfs's upper directory. `old` is the root of its image, to tell new from old.
-
-    A file that was opened for writing counts as changed, whatever was written: overlayfs copied it up.
-    """
-    return sorted(_overlay(upper, old), key=lambda change: change.path.split("/"))
-
-
-def _overlay(upper: str, old: str) -> Iterator[Change]:
-    for path, name, found in pack.walk(upper):
-        if lower.is_whiteout(found):
-            yield Change(DELETED, name)
-            continue
-        there = os.path.join(old, name)
-        yield Change(CHANGED if _is_there(old, name) else ADDED, name)
-        if stat.S_ISDIR(found.st_mode) and lower.is_opaque(path):
-            for gone in _names(there) - set(os.listdir(path)):
-                yield Change(DELETED, os.path.join(name, gone))
-
-
-def _is_there(root: str, name: str) -> bool:
-    """Whether the root has this very path: none of its directories may be a link."""
-    parts = name.split("/")
-    parents = ("/".join(parts[:depth]) for depth in range(1, len(parts)))
-    try:
-        return all(stat.S_ISDIR(os.lstat(os.path.join(root, each)).st_mode) for each in parents) and bool(
-            os.lstat(os.path.join(root, name))
-        )
-    except FileNotFoundError:
-        return False
 
 
 # Layers --------------------------------------------------------------------------------------------------------------

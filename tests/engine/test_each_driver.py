@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labrt import paths
-from labrt.engine import commit, embedded, info, run
+from labrt.engine import builds, commit, embedded, info, run
 from labrt.engine.containers import Containers
 from labrt.engine.images import Images
 from labrt.lab.ledger import reset
@@ -67,6 +67,37 @@ def test_run_change_compare_commit_remove(driver):
     where = paths.default()
     assert Images().driver.containers() == []
     assert wait_until(lambda: not [e for e in ledger.entries(where.ledger) if e.kind in ("container", "dm", "process")])
+
+
+MANY_CHANGES = r"""
+FROM busybox
+RUN mkdir -p /deep/er/still /gone /again/in /kind /old/a && cd /deep/er && echo 1 > still/in && echo 2 > beside && \
+    echo x > /gone/x && echo y > /again/in/y && echo z > /again/in/z && ln -s /deep /kind/link && echo m > /old/a/m && \
+    chmod 711 /deep/er && mknod /kind/fifo p
+RUN echo more >> /deep/er/still/in && : >> /deep/er/beside && echo >> /etc/passwd && rm -r /gone && rm /bin/cat
+RUN rm -r /again && mkdir -p /again/in && echo new > /again/in/z && rm /kind/link && mkdir /kind/link && \
+    echo f > /kind/link/f && mv /old /new && chmod 4755 /new/a/m && chown 7:8 /deep && ln /new/a/m /new/same
+RUN rm -r /kind/link && ln -s /new /kind/link && rm -r /new/a && touch /new/a && rm /kind/fifo && mkdir /kind/fifo
+COPY . /deep/er/
+WORKDIR /deep/er/w
+"""
+
+
+def test_a_build_has_one_digest_whatever_keeps_its_layers(tmp_path, monkeypatch):
+    (tmp_path / "context/still").mkdir(parents=True)
+    (tmp_path / "context/still/more").write_text("more")
+    reasons = info.drivers(paths.default())
+    found = {}
+    for name in [name for name in NAMES if not reasons[name]]:
+        monkeypatch.setenv("LABRT_STORAGE_DRIVER", name)
+        monkeypatch.setenv("LABRT_ROOT", str(tmp_path / name))
+        embedded.ensure(paths.default())
+        pull()
+        image = builds.build(tmp_path / "context", text=MANY_CHANGES, epoch=1_000_000_000)
+        found[name] = [str(image.descriptor.digest), *map(str, image.config.diff_ids)]
+        launcher.default().close()
+        assert reset(quiet=True).ok
+    assert len(found) > 1 and len({tuple(digests) for digests in found.values()}) == 1, found
 
 
 def test_containers_of_one_image_do_not_see_each_other(driver):

@@ -82,33 +82,33 @@ def edit(path: Path) -> None:
 
 
 EDITS = {
-    "content behind a forged time": (lambda new: edit(new / "etc/one"), ["C /etc/one"]),
-    "a time": (lambda new: os.utime(new / "etc/one", ns=(TIME, TIME + 1)), ["C /etc/one"]),
-    "a mode": (lambda new: (new / "etc/one").chmod(0o4711), ["C /etc/one"]),
+    "content behind a forged time": (lambda new: edit(new / "etc/one"), ["C /etc", "C /etc/one"]),
+    "a time": (lambda new: os.utime(new / "etc/one", ns=(TIME, TIME + 1)), ["C /etc", "C /etc/one"]),
+    "a mode": (lambda new: (new / "etc/one").chmod(0o4711), ["C /etc", "C /etc/one"]),
     "a directory's mode": (lambda new: (new / "empty").chmod(0o700), ["C /empty"]),
-    "a new file": (lambda new: (new / "etc/new").write_text("x"), ["A /etc/new"]),
-    "a new directory": (lambda new: (new / "etc/d/e").mkdir(parents=True), ["A /etc/d", "A /etc/d/e"]),
-    "a deleted file": (lambda new: (new / "etc/one").unlink(), ["D /etc/one"]),
+    "a new file": (lambda new: (new / "etc/new").write_text("x"), ["C /etc", "A /etc/new"]),
+    "a new directory": (lambda new: (new / "etc/d/e").mkdir(parents=True), ["C /etc", "A /etc/d", "A /etc/d/e"]),
+    "a deleted file": (lambda new: (new / "etc/one").unlink(), ["C /etc", "D /etc/one"]),
     "a deleted directory": (lambda new: shutil.rmtree(new / "deep"), ["D /deep"]),
-    "one of two names deleted": (lambda new: (new / "bin/same").unlink(), ["D /bin/same", "C /bin/tool"]),
-    "another name": (lambda new: os.link(new / "etc/one", new / "etc/other"), ["C /etc/one", "A /etc/other"]),
+    "one of two names deleted": (lambda new: (new / "bin/same").unlink(), ["C /bin", "D /bin/same"]),
+    "another name": (lambda new: os.link(new / "etc/one", new / "etc/other"), ["C /etc", "C /etc/one", "A /etc/other"]),
     "a link's target": (
         lambda new: ((new / "bin/link").unlink(), os.symlink("same", new / "bin/link"),
                      os.utime(new / "bin/link", ns=(TIME, TIME), follow_symlinks=False)),
-        ["C /bin/link"],
+        ["C /bin", "C /bin/link"],
     ),
     "a directory for a file": (
         lambda new: ((new / "etc/one").unlink(), (new / "etc/one").mkdir(), (new / "etc/one/x").write_text("x")),
-        ["C /etc/one", "A /etc/one/x"],
+        ["C /etc", "C /etc/one", "A /etc/one/x"],
     ),
     "a file for a directory": (lambda new: (shutil.rmtree(new / "deep"), (new / "deep").write_text("x")), ["C /deep"]),
     "a link for a directory": (lambda new: (shutil.rmtree(new / "deep"), os.symlink("etc", new / "deep")), ["C /deep"]),
-    "a strange name": (lambda new: (new / "etc" / "ü\n'*").write_text("x"), ["A /etc/ü\n'*"]),
+    "a strange name": (lambda new: (new / "etc" / "ü\n'*").write_text("x"), ["C /etc", "A /etc/ü\n'*"]),
     "bytes that are no text": (
-        lambda new: (new / os.fsdecode(b"etc/\xff")).write_text("x"), [f"A /{os.fsdecode(b'etc/%c' % 255)}"],
+        lambda new: (new / os.fsdecode(b"etc/\xff")).write_text("x"), ["C /etc", f"A /{os.fsdecode(b'etc/%c' % 255)}"],
     ),
-    "a long name": (lambda new: (new / "etc" / ("n" * 255)).mkdir(), [f"A /etc/{'n' * 255}"]),
-    "an old time": (lambda new: os.utime(new / "etc/one", ns=(TIME, -500_000_000)), ["C /etc/one"]),
+    "a long name": (lambda new: (new / "etc" / ("n" * 255)).mkdir(), ["C /etc", f"A /etc/{'n' * 255}"]),
+    "an old time": (lambda new: os.utime(new / "etc/one", ns=(TIME, -500_000_000)), ["C /etc", "C /etc/one"]),
 }  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def test_attributes(pair, tmp_path):
     except OSError:
         pytest.skip("this file system keeps no attributes of users")
     settle(new)
-    assert changes(str(old), str(new)) == [Change("C", "etc/one")]
+    assert changes(str(old), str(new)) == [Change("C", "etc"), Change("C", "etc/one")]
     stream = io.BytesIO()
     diff.write(str(new), changes(str(old), str(new)), stream)
     stream.seek(0)
@@ -154,7 +154,7 @@ def test_owners_and_devices(pair):
     os.setxattr(new / "bin/tool", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
     settle(new)
     found = changes(str(old), str(new))
-    assert {str(each) for each in found} == {"C /bin/same", "C /bin/tool", "A /etc/null", "C /etc/one"}
+    assert {str(each) for each in found} == {"C /bin/same", "C /bin/tool", "A /etc/null", "C /etc/one", "C /bin", "C /etc"}
     stream = io.BytesIO()
     diff.write(str(new), found, stream)
     stream.seek(0)
@@ -165,8 +165,8 @@ def test_owners_and_devices(pair):
 
 @pytest.mark.root
 def test_overlays_upper_directory(pair, tmp_path):
-    """The marks of overlayfs, made by hand: a device 0:0, and an opaque directory."""
-    old, _ = pair
+    """The marks of overlayfs, made by hand: a device 0:0, and an opaque directory; and a file that it only copied up."""
+    old, new = pair
     upper = tmp_path / "upper"
     for name in ("etc", "bin", "new"):
         (upper / name).mkdir(parents=True)
@@ -174,7 +174,14 @@ def test_overlays_upper_directory(pair, tmp_path):
     os.mknod(upper / "etc/two", stat.S_IFCHR, os.makedev(0, 0))
     (upper / "bin/tool").write_text("new")
     os.setxattr(upper / "bin", "trusted.overlay.opaque", b"y")
-    assert [str(each) for each in diff.overlay_changes(str(upper), str(old))] == [
+    (upper / "deep/er").mkdir(parents=True)
+    shutil.copy2(old / "deep/er/file", upper / "deep/er/file")
+    (new / "etc/one").write_text("changed")
+    (new / "etc/two").unlink()
+    shutil.rmtree(new / "bin")
+    shutil.copytree(upper / "bin", new / "bin")
+    (new / "new").mkdir()
+    assert [str(each) for each in diff.overlay_changes(str(upper), str(old), str(new))] == [
         "C /bin", "D /bin/link", "D /bin/same", "C /bin/tool", "C /etc", "C /etc/one", "D /etc/two", "A /new",
     ]  # fmt: skip
     stream = io.BytesIO()
