@@ -183,15 +183,15 @@ class Creation:
         return process.pid_of(fds[0]), fds[0]  # by its number here: the scout may be in another PID namespace
 
     def release(self, *, start: bool = False, meanwhile: Callable[[], object] | None = None) -> None:
-        """Finish what init was born into, its cgroup's limits and its id maps, and let it go on.
+        """Finish what init was born into, its id maps and its cgroup's limits, and let it go on.
 
         `start`: at once to the end, without another word. `meanwhile` is done while init builds its root, and before
-        its program starts.
+        its program starts. So are the limits put into force, but where hooks, which are the container's, run before.
         """
         linux = self.config["linux"]
         init.set_oom_score(self.config.get("process") or {}, self.init.pid)
-        if self.cgroup:
-            self.cgroup.apply(oci.resources(self.config))  # nothing of the container's has run yet
+        if self.config.get("hooks"):
+            self._limit()
         if CLONE.NEWUSER in self.birth.flags:
             userns.write_maps(self.init.pid, _id_maps(linux.get("uidMappings")), _id_maps(linux.get("gidMappings")))
         if self.cgroup and len(self.cgroup.paths) == 1:
@@ -199,12 +199,18 @@ class Creation:
         if linux.get("netDevices"):
             self._move_interfaces()
         hooked = "hooks" in self.config and self._hooked("prestart", "createRuntime")
-        at_once = {"start": True} if start and not hooked else None
-        self._tell({"go": True}, None if meanwhile else at_once)
+        self._tell({"go": True})
+        if not self.config.get("hooks"):
+            self._limit()
         if meanwhile:
             meanwhile()
-            self._tell(at_once)
+        if start and not hooked:
+            self._tell({"start": True})
         self._start = start and hooked
+
+    def _limit(self) -> None:
+        if self.cgroup:
+            self.cgroup.apply(oci.resources(self.config))
 
     def _hand_cgroup_over(self, directory: str) -> None:
         """Let the container's user manage the cgroup below it, where the config mounts it to be written to.
@@ -236,10 +242,9 @@ class Creation:
         finally:
             os.close(namespace)
 
-    def _tell(self, *messages: dict[str, Any] | None) -> None:
+    def _tell(self, message: dict[str, Any]) -> None:
         with contextlib.suppress(ConnectionError, ProcessLookupError):  # it has ended already: its answer says why
-            for message in filter(None, messages):
-                wire.send(self.sync, message)  # it finds what is for later when it comes to that
+            wire.send(self.sync, message)  # it finds what is for later when it comes to that
 
     def _hooked(self, *kinds: str) -> bool:
         from labrt.runtime import hooks
@@ -280,7 +285,9 @@ class Creation:
         if answer and "mounted" in answer:
             self.run_hooks("prestart", "creating")
             self.run_hooks("createRuntime", "creating")
-            self._tell({"enter": True}, {"start": True} if self._start else None)
+            self._tell({"enter": True})
+            if self._start:
+                self._tell({"start": True})
             answer, fds = wire.receive(self.sync)
         self._close()
         if answer is None:

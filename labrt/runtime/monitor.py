@@ -107,6 +107,9 @@ class Monitor:
         if self.listener is None:
             self._open_sockets()  # while init builds its root, as much else as can be done meanwhile
         self._wire_up(ours)
+        # While we wait anyway, and not when they are needed: another labrt may lie on the disk by then.
+        from labrt.runtime import orders, restarting  # noqa: F401
+
         self._hear_of_root()
         pid = self.run.child.pid
         self.state = self.state._replace(pid=pid, starttime=process.start_time(pid) or 0)
@@ -163,9 +166,6 @@ class Monitor:
     def loop(self) -> None:
         """Serve until the container has ended for good."""
         gc.enable()  # the launcher's forks are born without; but this may go on for weeks
-        # Now that nobody waits for us, and not when they are needed: another labrt may lie on the disk by then.
-        from labrt.runtime import orders, restarting  # noqa: F401
-
         while not self.ended:
             for key, happened in self.selector.select(self.alarms.remaining()):
                 if not self.ended and key.fd in self.selector.get_map():  # an earlier event may have closed it
@@ -178,7 +178,7 @@ class Monitor:
         if "start" in message:
             self.obey(client, "start", self._start)
         if message.keys() - AT_A_START:
-            from labrt.runtime import orders  # since `loop` began
+            from labrt.runtime import orders  # since `build`
 
             orders.carry_out(self, client, message)
         if "resize" in message and self.run.made.master is not None:
@@ -300,7 +300,7 @@ class Monitor:
             self.note("die", exitCode=str(code))
         self.state = self.state._replace(exit_code=code, finished=time.time(), oom_killed=oom)
         if not self.failure and self.policy.wants(code, restarts=self.state.restarts, by_hand=self.state.by_hand):
-            from labrt.runtime import restarting  # since `loop` began
+            from labrt.runtime import restarting  # since `build`
 
             restarting.pause(self)
         else:

@@ -51,7 +51,7 @@ def bundle(*program: str) -> Iterator[str]:
     from labrt.engine.options import Options
     from labrt.linux import mounts
 
-    made = Containers().create(Options("busybox", program))
+    made = Containers().create(Options("busybox", program, network="none"))
     data = dict(option.partition("=")[::2] for option in Images().driver.mounts(made.id)[0].options)
     with tempfile.TemporaryDirectory(prefix="labrt-bundle-", dir="/var/tmp") as place:
         root, upper = os.path.join(place, "rootfs"), os.path.join(place, "upper")
@@ -88,7 +88,7 @@ def many(count: int) -> None:
     containers, times, pids = Containers(), [], []
     for _ in range(count):
         begin = time.perf_counter()
-        made = containers.create(Options("busybox", ("sleep", "1000")))
+        made = containers.create(Options("busybox", ("sleep", "1000"), network="none"))
         made.start()
         times.append(time.perf_counter() - begin)
         state = made.state

@@ -50,7 +50,7 @@ def warm(runs: int) -> str:
     from labrt.linux import mounts
     from labrt.runtime.container import Container
 
-    made = Containers().create(Options("busybox", ("true",)))
+    made = Containers().create(Options("busybox", ("true",), network="none"))
     root_mounts = Images().driver.mounts(made.id)
     config = made.runtime.config()
 
