@@ -25,11 +25,17 @@ def serve(fd: int) -> None:
 
     os.chdir("/")
     prctl.set_name("labrt-launcher")
-    _warm_up()
     signal.signal(signal.SIGCHLD, lambda *_: _reap())
-    gc.freeze()  # what is not touched is not copied; collecting is off since our first line
+    if "LABRT_TRACE" in os.environ:
+        from labrt.runtime import traced
+
+        traced.join()
     works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
+    warm = not select.select([sock], [], [], 0)[0]
+    if warm:  # who waits already, as a cold `labrt run` does by now, gets what will be warm only by their own work
+        _warm_up()
+    gc.freeze()  # what is not touched is not copied; collecting is off since our first line
     spare = _fork_spare(sock, works)
     while True:
         message, fds = wire.receive(sock)
@@ -39,6 +45,9 @@ def serve(fd: int) -> None:
         spare.close()
         for received in fds:
             os.close(received)
+        if not warm:
+            _warm_up()
+            warm = True
         spare = _fork_spare(sock, works)
 
 
@@ -84,6 +93,10 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
             _warm_up()
         message, fds = wire.receive(spare)
         spare.close()
+        if message and "LABRT_TRACE" in os.environ:
+            from labrt.runtime import traced
+
+            traced.begin(message)
         if message:
             works[message["op"]](message, socket.socket(fileno=fds[0]), *fds[1:])
         code = 0

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from labrt.linux import process
 
-HANDED_ON = ("PATH", "HOME", "LABRT_ROOT", "LABRT_DEBUG", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")  # variables
+HANDED_ON = (  # variables
+    "PATH", "HOME", "LABRT_ROOT", "LABRT_DEBUG", "LABRT_TRACE", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
+)  # fmt: skip
 
 
 class Launcher:

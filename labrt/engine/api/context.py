@@ -140,6 +140,10 @@ def _be_worker(parent: int) -> None:
     from labrt.linux import syscalls
 
     syscalls.prctl(1, signal.SIGKILL)
+    if "LABRT_TRACE" in os.environ:
+        from labrt.runtime import traced
+
+        traced.join("worker")
     if os.getppid() != parent:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

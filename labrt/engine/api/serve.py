@@ -16,7 +16,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -38,15 +38,25 @@ def serve(settings: Settings, where: paths.Paths | None = None) -> None:
         for directory in (shared.where.state, shared.where.run):
             os.makedirs(directory, 0o711, exist_ok=True)
         listeners = [*sockets.listening(settings, shared.where, stack)]
-        asyncio.run(_serve(settings, shared, listeners))
+        attach = None
+        if settings.trace:
+            from labrt.engine.api import tracing
+
+            attach = stack.enter_context(tracing.following(shared, settings.log_format == "json"))
+        asyncio.run(_serve(settings, shared, listeners, attach))
     # Threads that wait for a container's end would hold us up: what they do is for clients who are gone.
     logging.shutdown()
     os._exit(0)
 
 
-async def _serve(settings: Settings, shared: context.Context, listeners: Sequence[tuple[socket.socket, bool]]) -> None:
+async def _serve(
+    settings: Settings, shared: context.Context, listeners: Sequence[tuple[socket.socket, bool]],
+    attach: Callable[[web.Application], None] | None = None,
+) -> None:  # fmt: skip
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     app = router.application(shared)
+    if attach:
+        attach(app)
     runner = web.AppRunner(app, access_log=None, max_line_size=SPOKEN, max_field_size=SPOKEN, shutdown_timeout=1)
     await runner.setup()
     for number in (signal.SIGTERM, signal.SIGINT):

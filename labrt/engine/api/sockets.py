@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     cacert: str = ""
     cert: str = ""
     key: str = ""
+    trace: bool = False
 
 
 def default_host(where: paths.Paths | None = None) -> str:
