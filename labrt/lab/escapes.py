@@ -27,6 +27,7 @@ from labrt.lab import grid, live, workspace
 from labrt.lab.show import Picture, Shown
 from labrt.linux import capabilities, ledger, loop, process, procfs, seccomp, syscalls
 from labrt.linux.flags import MNT, MS
+from labrt.linux.process import ChildFailed
 
 if TYPE_CHECKING:
     from labrt.engine.results import Result
@@ -239,17 +240,21 @@ def _disk(stack: contextlib.ExitStack, file: str) -> tuple[str | None, str]:
 
 @contextlib.contextmanager
 def _neighbour(secret: str) -> Iterator[int]:
-    """Run a process of the host with a secret in its environment. It ends with us, however we do."""
+    """Run a process of the host with a secret in its environment. It ends with us, or by the ledger."""
     environment = {"SECRET": secret, "PATH": os.environ.get("PATH", os.defpath)}
 
     def sleep() -> None:
         syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):  # whoever reads our output does not wait for its end
+            os.dup2(nowhere, number)
         os.execvpe("sleep", ["sleep", "86400"], environment)
 
     with process.spawn(sleep) as child:
         began = str(procfs.stat(child.pid).starttime)
         entry = ledger.record("process", str(child.pid), starttime=began)
         try:
+            _wait_for_exec(child)
             yield child.pid
         finally:
             child.kill()
@@ -257,3 +262,11 @@ def _neighbour(secret: str) -> Iterator[int]:
             ledger.strike(entry)
 
 
+
+
+def _wait_for_exec(child: process.Child) -> None:
+    """Wait until it is another program: from then on it has the secret, and dies with us."""
+    while child.wait(0.002) is None:
+        if procfs.stat(child.pid).comm == "sleep":
+            return
+    raise ChildFailed("sleep does not run", child.exit or process.Exit(1))

@@ -175,6 +175,22 @@ where = Path("/sys/kernel/security/lsm")
 print(where.read_text() if where.exists() else f"{where} is not there: none, or securityfs is not mounted")
 
 # %% [markdown]
+# ## Doors that were open once
+#
+# Some doors were *holes*. In 2019 a container got hold of the runtime's own file, by `/proc/self/exe`, and wrote into
+# it (CVE-2019-5736): so labrt runs from a copy that nobody can write to. In 2024 a runtime had left a directory of the
+# host open, and an image could name it as its working directory (CVE-2024-21626). We try:
+
+# %%
+from labrt.errors import LabrtError
+
+for number in (5, 7, 9):
+    try:
+        print("in it:", labrt.run("busybox", "pwd", workdir=f"/proc/self/fd/{number}").stdout)
+    except LabrtError as error:
+        print("refused:", error)
+
+# %% [markdown]
 # ## Exercise: the smallest power
 #
 # Here is an honest program: it gives its files to *nobody*, listens on port 80, and goes on as *nobody*. Which
@@ -243,7 +259,8 @@ labrt.reset()
 # an image is built.
 
 # %%
-from labrt.linux import seccomp_default
+from labrt.linux import heldproc, sealed, seccomp_default
 from labrt.linux.cgroups import devices
 
 lab.source(capabilities.apply, seccomp.install, seccomp_default, devices, lab.escapes.Room, lab.checks.confines)
+lab.source(sealed, heldproc)

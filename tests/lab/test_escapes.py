@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from labrt.engine import embedded
 from labrt.engine.images import Images
 from labrt.lab import escapes, grid
+from labrt.lab.ledger import reset
 from labrt.linux import ledger, procfs
 
 # What the kernel decides: who gets out past each defence alone.
@@ -50,6 +53,23 @@ def test_each_attack_against_each_defence(house):
     assert found["chroot", "your capabilities"].said == "Operation not permitted: cell"
     assert Path(escapes.CORE_PATTERN).read_text() == setting
     assert not procfs.alive(neighbour, began) and not os.path.exists(place) and ledger.entries() == []
+
+
+@pytest.mark.root
+def test_who_is_killed_in_the_room_leaves_nothing_that_a_reset_does_not_find(house):
+    script = """
+import os
+from labrt import lab
+from labrt.linux import procfs
+with lab.escapes.room() as room:
+    print(room.neighbour, procfs.stat(room.neighbour).starttime, room.place, flush=True)
+    os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    neighbour, began, place = done.stdout.split()
+    assert done.returncode == -9 and os.path.isdir(place)
+    assert reset(quiet=True).ok
+    assert not os.path.exists(place) and not procfs.alive(int(neighbour), int(began)) and ledger.entries() == []
 
 
 @pytest.mark.root
