@@ -20,7 +20,7 @@ See config.md, config-linux.md and the folder schema of the runtime-spec.
 
 from __future__ import annotations
 
-import copy
+import json
 
 from labrt.errors import InvalidConfig
 
@@ -287,16 +287,17 @@ def check_value(value: Any, kind: Any, where: str, run: bool = False) -> None:
         _check_leaf(value, kind, where)
 
 
-_filters: list[Any] = []  # some that were found right, as they were then
+_filters: list[str] = []  # some that were found right, as text: they may be changed meanwhile
 
 
 def _check_filter(value: Any, where: str, run: bool) -> None:
     """Check a filter, unless it is one as before: nearly all containers have the same, with hundreds of values."""
-    if value in _filters:
+    text = json.dumps(value)
+    if text in _filters:
         return
     _check_object(value, _SECCOMP, where, run)
     if len(_filters) < 4:
-        _filters.append(copy.deepcopy(value))
+        _filters.append(text)
 
 
 def _check_object(value: Any, kind: Mapping[str, Any], where: str, run: bool) -> None:
