@@ -70,6 +70,9 @@ def many(*flags: str, value: str = "", say: str, **how: Any) -> Option:
     return Option(flags, say, value, many=True, **how)
 
 
+_BOOLS = {word: True for word in ("1", "t", "T", "TRUE", "true", "True")}
+_BOOLS |= {word: False for word in ("0", "f", "F", "FALSE", "false", "False")}  # as docker takes them: `--rm=false`
+
 DETACH_KEYS = one("--detach-keys", value="KEYS", default="",
                   say="The keys that leave it, and it goes on (not given: ctrl-p,ctrl-q)")  # fmt: skip
 INTERACTIVE = (
@@ -107,6 +110,9 @@ def read(options: Sequence[Option], places: Sequence[str], arguments: Sequence[s
 def _long(typed: str, rest: list[str], by_flag: Mapping[str, Option], given: dict[str, Any]) -> bool:
     name, equals, value = typed.partition("=")
     option = by_flag.get(name)
+    if option is not None and option.is_flag and equals and value in _BOOLS:
+        given[option.field] = _BOOLS[value]
+        return True
     if option is None or (option.is_flag and equals):
         return False
     return _take(option, [value] if equals else rest, given)
@@ -129,11 +135,11 @@ def _take(option: Option, rest: list[str], given: dict[str, Any]) -> bool:
     if option.is_flag:
         given[option.field] = True
         return True
-    if not rest or (option.choices and rest[0] not in option.choices) or option.kind not in (str, int, float):
+    if not rest or (option.choices and rest[0] not in option.choices):
         return False
     try:
-        value = option.kind(rest.pop(0))
-    except ValueError:
+        value = _BOOLS[rest.pop(0)] if option.kind is bool else option.kind(rest.pop(0))
+    except (ValueError, KeyError):
         return False
     given[option.field] = (*given[option.field], value) if option.many else value
     return True
