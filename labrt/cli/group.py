@@ -67,6 +67,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Lab Commands": {
         "doctor": "Say what this machine can do, and what to type where it cannot",
+        "lab": "Look after a class",
         "reset": "Take down everything that labrt made and that is still there",
         "unshare": "Run a program in the user namespace of this user's containers",
         "completion": "Print the tab completion for a shell",

@@ -15,7 +15,7 @@ from labrt.cli import streams
 
 STARTERS = ("run", "start", "exec")
 PLAIN = {"run": ("RUN", "image", "run"), "exec": ("EXEC", "name", "execute")}  # their options, argument, function
-OUTSIDERS = ("doctor", "login", "logout", "completion")  # these want nothing of a user's namespaces
+OUTSIDERS = ("doctor", "lab", "login", "logout", "completion")  # these want nothing of a user's namespaces
 
 TYPE_CHECKING = False  # as in syscalls.py: typing can wait, the launcher cannot
 if TYPE_CHECKING:

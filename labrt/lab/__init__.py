@@ -7,6 +7,7 @@
     exercise    which exercises there are; what helps a learner along             lab.check("01", relay), lab.hint("01")
     checks/     judge an exercise by the kernel's state, one file per notebook    lab.checks.cleans_up(clean_up)
     progress    what a learner has done, kept in their home                       lab.progress()
+    preflight   everything that a session will need, looked at before it          lab.preflight("08", "18")
     goto        begin at any notebook                                             lab.goto("08")
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
     charts      memory climbing to its wall, CPU held and let go, bars of time and disk
@@ -48,7 +49,7 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = (
-    "audit", "doctor", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot", "source",
+    "audit", "doctor", "goto", "hub", "ledger", "live", "preflight", "progress", "rules", "sides", "snapshot", "source",
     "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
