@@ -67,7 +67,7 @@ CREATE = (  # in the order of the alphabet, as docker lists them
     many("--mount", value="WORDS", say="Mount something: type=bind,source=/srv,target=/data,readonly"),
     one("--name", value="NAME", say="What to call it"),
     many("--network", "--net", value="NETWORK", name="network", complete="network_names",
-         say="Its network: none (the default), host, bridge, container:NAME, or one of `labrt network ls`"),
+         say="Its network: bridge (the default), none, host, container:NAME, or one of `labrt network ls`"),
     many("--network-alias", value="NAME", say="One more name for its neighbours to find it by"),
     flag("--no-healthcheck", say="Forget the image's health check"),
     flag("--oom-kill-disable", say="Let who is over the limit of memory wait"),

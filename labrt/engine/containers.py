@@ -73,6 +73,10 @@ class Containers:
         container = Container(id, self.where)
         directory = container.runtime.directory
         inherited: Sequence[Mount] = ()
+        if wanted.network == "default":
+            from labrt.engine import network_wishes
+
+            wanted = network_wishes.settled(wanted)
         if wanted.given("ipc", "pid", "network", "volumes_from"):
             from labrt.engine import others
 
@@ -87,14 +91,14 @@ class Containers:
             "command": image.config.command(wanted.command, wanted.entrypoint_words),
             "stop_signal": wanted.stop_signal or image.config.stop_signal,
             "options": {"interactive": wanted.interactive, "tty": wanted.tty, "remove": wanted.remove,
-                        "network": wanted.network},
+                        "network": wanted.network_mode},
             **options.to_record(wanted, image.config),
         }  # fmt: skip
         if wanted.cgroup_parent:
             from labrt.engine.options import resources
 
             resources.record_parent(wanted)
-        if wanted.given("network"):
+        if wanted.network not in ("none", "host"):
             from labrt.engine import network_wishes
 
             record["network_wishes"] = network_wishes.of(wanted, image.config, options.hostname_of(wanted, id), self)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from labrt.runtime.networks.attachment import Attachment
+    from labrt.runtime.networks.pasta import Pasta
 
 
 class Run:
@@ -43,7 +44,7 @@ class Run:
         self.bundle: str = request["bundle"]
         self.config = oci.load(self.bundle)
         self.cgroup: cgroups.Cgroup | None = None
-        self.network: Attachment | None = None
+        self.network: Attachment | Pasta | None = None
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.creation: Creation | None = None
 
@@ -119,16 +120,22 @@ class Run:
         return ours, (in_end, out_end, err_end)
 
     def _attach(self) -> None:
-        """Plug it into its networks, while init builds its root."""
+        """Plug it into its networks, while init builds its root; into none, if that cannot be and nobody asked."""
         import warnings
 
-        from labrt.runtime.networks.attachment import Attachment
+        from labrt.runtime import networks
 
-        self.network = Attachment(self.request["network"], self.id)
+        network = networks.attachment_of(self.request["network"], self.id)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.network.attach(self.child.pid, self.name)
-        self.warnings = [str(one.message) for one in caught]
+            try:
+                network.attach(self.child.pid, self.name)
+                self.network = network
+            except (LabrtError, OSError) as error:
+                if not network.wishes.get("unasked"):
+                    raise
+                self.warnings.append(networks.said(error))
+        self.warnings += [str(one.message) for one in caught]
 
     def hear_of_root(self) -> None:
         """Wait until init has built its root."""

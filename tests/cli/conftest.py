@@ -99,7 +99,7 @@ class Cli:
         self.root = root
         self.where = Paths(str(root / "lib"), str(root / "run"))
         self.env = {key: value for key, value in os.environ.items() if not key.startswith(("LABRT", "_LABRT"))}
-        self.env |= {"LABRT_ROOT": str(root), "DOCKER_CONFIG": str(root), "COLUMNS": "100"}
+        self.env |= {"LABRT_NETWORK": "none", "LABRT_ROOT": str(root), "DOCKER_CONFIG": str(root), "COLUMNS": "100"}
         self.python = sys.executable
         self.started: list[subprocess.Popen[bytes]] = []
         self.terminals: list[Terminal] = []

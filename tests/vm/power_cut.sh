@@ -18,6 +18,7 @@ boot() {  # a job, so that this shell hears signals; it ends when this shell doe
 
 cat >"$disk/cut" <<'JOB'
 cd /vagrant && sh labrt/setup.sh install >/dev/null || exit 1
+export LABRT_NETWORK=none  # what is cut short here are images and containers
 labrt=.venv/bin/labrt
 cat >/tmp/pulls.py <<'PY'
 import os

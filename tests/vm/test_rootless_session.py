@@ -32,7 +32,7 @@ def labrt() -> Iterator[Callable[..., str]]:
     user = pwd.getpwnam(NAME)
     run = f"/run/user/{user.pw_uid}"
     environment = {
-        "PATH": os.environ["PATH"], "HOME": user.pw_dir, "USER": NAME, "XDG_RUNTIME_DIR": run,
+        "LABRT_NETWORK": "none", "PATH": os.environ["PATH"], "HOME": user.pw_dir, "USER": NAME, "XDG_RUNTIME_DIR": run,
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from labrt.image.config import ImageConfig
 
-NETWORKS = ("none", "host", "bridge")  # those that are always there
+NETWORKS = ("none", "host", "bridge", "pasta")  # those that are always there
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 SMALLEST_MEMORY = 6 << 20  # bytes; with less, a container's init is killed before it can say why. Docker's limit, too.
@@ -47,7 +47,9 @@ class Options:
     cpus: float | None = None  # cpu.max: so much time in each tenth of a second, then all stand still until the next
     pids_limit: int | None = None  # pids.max: fork(2) fails with EAGAIN. None, 0 and -1: no limit
     entrypoint: str | Words | None = None
-    network: str = "none"  # "host", "bridge", "container:NAME", or a network of `labrt network create`: networking.py
+    # "none", "host", "bridge", "pasta", "container:NAME", or one of `labrt network create`: networking.py. "default" is
+    # the bridge of who asks for nothing, of an ordinary user pasta: network_wishes.py
+    network: str = "default"
     platform: str | None = None
     pull: str = "missing"
     interactive: bool = False
@@ -174,8 +176,17 @@ class Options:
                 yield importlib.import_module(f"labrt.engine.options.{name}")
 
     def given(self, *fields: str) -> bool:
-        """Whether one of these options is not as it is when nobody says anything."""
-        return any(field in self.__dict__ and self.__dict__[field] != getattr(Options, field, None) for field in fields)
+        """Whether one of these options is not as it is when nobody says anything. No network is none that is given."""
+        mine = self.__dict__
+        return any(
+            field in mine and mine[field] != getattr(Options, field, None) and (field, mine[field]) != _NO_NETWORK
+            for field in fields
+        )
+
+    @property
+    def network_mode(self) -> str:
+        """What docker calls its NetworkMode: the first network, or what it has in place of one."""
+        return "bridge" if self.network == "default" else self.network.partition(",")[0].removeprefix("name=")
 
     @property
     def entrypoint_words(self) -> Words | None:
@@ -184,6 +195,7 @@ class Options:
 
 
 FIELDS = tuple(Options.__annotations__)
+_NO_NETWORK = ("network", "none")  # for which there is nothing to do
 
 # Which options each module looks at, in the order in which they change the config. A module has
 #     check(options)                   raises InvalidInput
@@ -225,7 +237,7 @@ def to_record(options: Options, image: ImageConfig) -> dict[str, Any]:
     """
     host = {
         "AutoRemove": options.remove,
-        "NetworkMode": options.network,
+        "NetworkMode": options.network_mode,
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "LogConfig": {"Type": "json-file", "Config": {}},
         "Runtime": "labrt",

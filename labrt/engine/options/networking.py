@@ -2,7 +2,8 @@
 
     none             a namespace with nothing but its own loopback
     host             none is made: it stays in the host's
-    bridge           the default network; `default` is the same
+    bridge           the default network, which it also has when nobody says anything
+    pasta            the way out of who may not make a bridge: an ordinary user's default, if pasta(1) is installed
     NAME             a network of `labrt network create`; several, when --network is given several times
     NAME,ip=…,…      with ip, ip6, alias and mac-address for this network alone
     container:X      X's is entered, with all that X has: addresses, ports, names
@@ -19,6 +20,7 @@ import ipaddress
 import re
 from typing import Any
 
+from labrt import paths
 from labrt.engine.options import etc
 from labrt.engine.options.model import Options
 from labrt.errors import InvalidInput
@@ -36,6 +38,8 @@ _WORDS = {"ip": "ip", "ip6": "ip6", "mac-address": "mac", "alias": "aliases"}
 def check(options: Options) -> None:
     """Raise InvalidInput for what is not understood, and for what contradicts itself."""
     wanted = networks(options)
+    if options.network == "pasta" and not paths.owner():
+        raise InvalidInput("--network pasta is an ordinary user's", remedy="root has --network bridge")
     ports = [port for text in options.publish for port in parse(text)]
     own = options.given("ip", "ip6", "mac_address", "network_alias", "further_networks")
     if options.network.startswith("container:"):
@@ -55,7 +59,7 @@ def check(options: Options) -> None:
 
 def networks(options: Options) -> list[dict[str, Any]]:
     """Return each network that it shall be in: {network, ip, ip6, mac, aliases}. None for none, host, container:X."""
-    if options.network in ("none", "host") or options.network.startswith("container:"):
+    if options.network in ("none", "host", "pasta") or options.network.startswith("container:"):
         if options.further_networks:
             raise InvalidInput(f"--network {options.network} with other networks", remedy="leave that one out")
         return []
@@ -83,7 +87,7 @@ def _network(text: str) -> dict[str, Any]:
     if found["network"] == "default":
         found["network"] = "bridge"
     if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", found["network"]):
-        remedy = "none, host, bridge, container:NAME, or a network of `labrt network ls`"
+        remedy = "none, host, bridge, pasta, container:NAME, or a network of `labrt network ls`"
         raise InvalidInput(f"--network {text!r} is not known", remedy=remedy)
     return found
 
@@ -203,7 +207,7 @@ def host_config(options: Options) -> dict[str, Any]:
             bindings.setdefault(key, []).append({"HostIp": port["host"], "HostPort": outer})
     wanted = networks(options)
     return {
-        "NetworkMode": wanted[0]["network"] if wanted else options.network,
+        "NetworkMode": wanted[0]["network"] if wanted else options.network_mode,
         "PortBindings": bindings,
         "PublishAllPorts": options.publish_all,
     }

@@ -97,6 +97,8 @@ class Site(Place):
             self.world.ip(words)
         self.ip(f"route add default via {WORLD}")
         self.ip(f"-6 route add default via {WORLD6}")
+        for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):  # a new namespace begins as the machine's
+            self.run("sh", "-c", f"echo 0 > /proc/sys/{name}")
 
     def labrt(self, *words: str, **how: Any) -> str:
         return self.run(sys.executable, "-m", "labrt", *words, **how).strip()

@@ -94,7 +94,7 @@ WRONG = [
     # /etc
     ({"add_host": ["box"]}, "--add-host 'box'"),
     ({"add_host": ["box:nowhere"]}, "'nowhere' is no IP address"),
-    ({"add_host": ["box:host-gateway"]}, "no way to it"),
+    ({"add_host": ["box:host-gateway"], "network": "none"}, "no way to it"),
     ({"add_host": ["a b:1.2.3.4"]}, "not understood"),
     ({"dns": ["one.one"]}, "--dns 'one.one' is no IP address"),
     ({"dns_search": ["a b"]}, "--dns-search 'a b'"),

@@ -52,7 +52,7 @@ class User:
     @property
     def environment(self) -> dict[str, str]:
         """What a login would give them."""
-        names = ("PATH", "PYTHONDONTWRITEBYTECODE", "LABRT_DEBUG")
+        names = ("PATH", "PYTHONDONTWRITEBYTECODE", "LABRT_DEBUG", "LABRT_NETWORK")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         return kept | {"HOME": str(self.home), "USER": "tester", "XDG_RUNTIME_DIR": str(self.run)}
 
