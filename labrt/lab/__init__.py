@@ -26,6 +26,8 @@
     diagrams    boxes and lines: trees, pairs, a number line                      lab.diagrams.tree(nodes)
     trees       processes, mounts and namespaces of now, to be drawn so           lab.trees.processes(pid)
     audit       what confines a container, from inside, and other engines' beside lab.audit()
+    daemon      a labrt daemon to play with: docker, HTTP by hand, kill -9          lab.daemon()
+    traces      a request from the client to the kernel, of what the daemon told
     steps       names what was done and how long it took                          lab.steps()
     sides       one process, seen from inside and from outside                    lab.sides(pid)
     workspace   a directory to work in, which does not stay                       lab.workspace("by-hand")
@@ -49,12 +51,12 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = (
-    "audit", "doctor", "goto", "hub", "ledger", "live", "preflight", "progress", "rules", "sides", "snapshot", "source",
-    "stations", "steps", "workspace",
+    "audit", "daemon", "doctor", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot", "source",
+    "preflight", "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
     *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",
-    "lifecycle", "meters", "samples", "sheets", "show", "trees", "wire",
+    "lifecycle", "meters", "samples", "sheets", "show", "traces", "trees", "wire",
     "buildgraph", "escapes", "grid",
 )  # fmt: skip
 _FUNCTIONS = {

@@ -56,6 +56,7 @@ EXERCISES = {
     "16": Exercise("configure", "write a config that a runtime accepts", "configs:configures"),
     "17": Exercise("enter", "bring a program into a running container", "execs:enters"),
     "18": Exercise("smallest", "the smallest power with which a server works", "powers:confines"),
+    "19": Exercise("listing", "answer the real docker", "listings:prints"),
     "20": Exercise("copy", "one instruction: its cache key and its layer", "copies:caches"),
     "21": Exercise("become", "go the whole way by hand", "capstone:contained"),
 }

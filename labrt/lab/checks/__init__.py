@@ -21,6 +21,7 @@ _WHERE = {
     "names_layers": "digests", "pulls_safely": "pulls", "enters": "execs", "configures": "configs",
     "joins": "cables", "publishes": "gates",
     "confines": "powers",
+    "prints": "listings",
     "caches": "copies",
     "contained": "capstone", "parse_probe": "capstone", "ISOLATION": "capstone",
 }  # fmt: skip
