@@ -173,6 +173,7 @@ def _tied(work: Callable[[], object], **how: Any) -> Iterator[Child]:
 
     def body() -> None:
         os.close(write)
+        os.setsid()  # Ctrl-C in a terminal, and a notebook's ■, are not meant for it
         threading.Thread(target=work, daemon=True).start()
         os.read(read, 1)  # for ever, or until who made us is gone
 

@@ -47,6 +47,14 @@ class Traffic(NamedTuple):
     problem: str = ""
 
 
+class Seen(NamedTuple):
+    """Interfaces left lying in the host; both ends; and, if nothing is wrong with those, what came of an echo."""
+
+    host: tuple[str, ...]
+    ends: dict[str, End]
+    traffic: Traffic
+
+
 def joins(join: Join) -> Check:
     """Judge `join`, at two containers that are made for it."""
     from labrt.engine import run
@@ -65,27 +73,27 @@ def joins(join: Join) -> Check:
 def _judge(join: Join, left: int, right: int) -> Check:
     # In a network namespace that plays the host: what is left lying there is gone with it.
     with cgroups.create(f"join-{secrets.token_hex(4)}") as group:
-        tried = attempt.run(lambda: (group.add(0), _call(join, left, right))[1], namespaces="net,uts")
+        tried = attempt.run(lambda: (group.add(0), _observe(join, left, right))[1], namespaces="net,uts")
     if tried.problem:
         return not_yet("join", tried.problem, EXPECTED, tried.hints(UNWRITTEN))
-    ends = {"left": _look(left), "right": _look(right)}
-    hints = _hints(ends, tried.value)
+    seen: Seen = tried.value
+    hints = _hints(seen.ends, seen.host)
     if hints:
-        return not_yet("join", _said(ends, tried.value), EXPECTED, hints)
-    traffic = _try(left)
+        return not_yet("join", _said(seen.ends, seen.host), EXPECTED, hints)
+    real, traffic = seen.ends["right"].mac, seen.traffic
     saw = f"eth0 in both; {_echo(traffic)}; 10.14.0.2 is at {traffic.mac or 'nobody knows'} for left"
-    real = ends["right"].mac
     saw += ", which is right's eth0" if traffic.mac == real else f", and right's eth0 is {real}"
-    return judged("join", saw, EXPECTED, _traffic_hints(traffic, ends))
+    return judged("join", saw, EXPECTED, _traffic_hints(traffic, seen.ends))
 
 
-def _call(join: Join, left: int, right: int) -> list[str]:
-    """Call it, and return the interfaces that it has left lying in the namespace that plays the host."""
+def _observe(join: Join, left: int, right: int) -> Seen:
+    """Call it, and look at once: what ends in the namespace that plays the host goes when this process does."""
     home = namespaces.of("thread-self").net.inode
     join(left, right)
-    if namespaces.of("thread-self").net.inode != home:  # it did not come back from where it went
-        return []
-    return [one.name for one in interfaces() if one.name != "lo"]
+    here = namespaces.of("thread-self").net.inode == home  # or it did not come back from where it went
+    host = tuple(one.name for one in interfaces() if one.name != "lo") if here else ()
+    ends = {"left": _look(left), "right": _look(right)}
+    return Seen(host, ends, Traffic(None, "") if _hints(ends, host) else _try(left))
 
 
 def _look(pid: int) -> End:
@@ -96,13 +104,13 @@ def _look(pid: int) -> End:
         return End(tuple(found), tuple(mine), bool(eth0 and eth0.up), eth0.mac if eth0 else "")
 
 
-def _said(ends: dict[str, End], host: list[str]) -> str:
+def _said(ends: dict[str, End], host: tuple[str, ...]) -> str:
     told = [f"{name} has {', '.join(end.names) or 'nothing'} {' '.join(end.addresses)}".strip() +
             (", off" if "eth0" in end.names and not end.up else "") for name, end in ends.items()]  # fmt: skip
     return "; ".join(told) + (f"; in the host are {', '.join(host)}" if host else "")
 
 
-def _hints(ends: dict[str, End], host: list[str]) -> tuple[str, ...]:
+def _hints(ends: dict[str, End], host: tuple[str, ...]) -> tuple[str, ...]:
     """Hint at what is missing before anything can be sent, the first first."""
     bare = [name for name, end in ends.items() if not end.names]
     if len(bare) == 2:

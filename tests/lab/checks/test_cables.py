@@ -9,6 +9,7 @@ import pytest
 from labrt.engine import embedded
 from labrt.image.layout import Layout
 from labrt.lab import stations
+from labrt.lab.checks import cables
 from labrt.linux import ledger, namespaces
 from labrt.linux.network import addresses, links
 from labrt.registry.client import Client
@@ -68,6 +69,24 @@ def two_cables(left, right):
         with namespaces.entered("net", pid):
             links.veth("eth0", "lost")
             links.change("lost", up=True)
+
+
+def by_a_bridge(left, right):
+    links.bridge("br0")
+    links.change("br0", up=True)
+    for number, pid in enumerate((left, right), 1):
+        there = namespaces.of(pid).net.open()
+        links.veth(f"port{number}", "eth0", namespace=there)
+        os.close(there)
+        links.change(f"port{number}", master="br0", up=True)
+    finish(left, LEFT)
+    finish(right, RIGHT)
+
+
+def test_a_bridge_will_do(labrt_root):
+    check = cables.joins(by_a_bridge)
+    assert check.passed, str(check)
+    assert "which is right's eth0" in check.saw
 
 
 def test_join(judged):
