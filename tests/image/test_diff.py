@@ -154,7 +154,9 @@ def test_owners_and_devices(pair):
     os.setxattr(new / "bin/tool", "security.capability", bytes.fromhex("0100000200040000000000000000000000000000"))
     settle(new)
     found = changes(str(old), str(new))
-    assert {str(each) for each in found} == {"C /bin/same", "C /bin/tool", "A /etc/null", "C /etc/one", "C /bin", "C /etc"}
+    assert {str(each) for each in found} == {
+        "C /bin", "C /bin/same", "C /bin/tool", "C /etc", "A /etc/null", "C /etc/one",
+    }  # fmt: skip
     stream = io.BytesIO()
     diff.write(str(new), found, stream)
     stream.seek(0)
@@ -165,7 +167,7 @@ def test_owners_and_devices(pair):
 
 @pytest.mark.root
 def test_overlays_upper_directory(pair, tmp_path):
-    """The marks of overlayfs, made by hand: a device 0:0, and an opaque directory; and a file that it only copied up."""
+    """The marks of overlayfs, made by hand: a device 0:0, an opaque directory; and a file that it only copied up."""
     old, new = pair
     upper = tmp_path / "upper"
     for name in ("etc", "bin", "new"):
