@@ -63,7 +63,7 @@ class Watch(Shown):
             first = self._first.setdefault(event.stage, event.number)
             self._become(event.stage, event.number - first, "now", None)
         elif isinstance(event, events.StepDone):
-            place = event.number - self._first[event.stage]
+            place = event.number - self._first.get(event.stage, event.number)
             word = "base" if not place else "hit" if event.cached else "made"
             self._become(event.stage, place, word, event.size)
         else:
@@ -72,7 +72,8 @@ class Watch(Shown):
             self._draw(self.picture())
 
     def _become(self, stage: str, place: int, word: str, size: int | None) -> None:
-        self.steps[stage][place] = Step(self.steps[stage][place].text, word, size)
+        if place < len(self.steps.get(stage, ())):  # of another Dockerfile than ours there is nothing to draw
+            self.steps[stage][place] = Step(self.steps[stage][place].text, word, size)
 
     def _those(self, word: str) -> list[str]:
         return [step.text for steps in self.steps.values() for step in steps if step.word == word]

@@ -178,8 +178,8 @@ print(where.read_text() if where.exists() else f"{where} is not there: none, or 
 # ## Doors that were open once
 #
 # Some doors were *holes*. In 2019 a container got hold of the runtime's own file, by `/proc/self/exe`, and wrote into
-# it (CVE-2019-5736): so labrt runs from a copy that nobody can write to. In 2024 a runtime had left a directory of the
-# host open, and an image could name it as its working directory (CVE-2024-21626). We try:
+# it (CVE-2019-5736): so labrt runs Python from a read-only copy of its mount. In 2024 a runtime had left a directory of
+# the host open, and an image could name it as its working directory (CVE-2024-21626). We try:
 
 # %%
 from labrt.errors import LabrtError
@@ -255,12 +255,11 @@ labrt.reset()
 # ## The source
 #
 # *capabilities(7)*, *seccomp(2)* and *cgroups(7)* have it in full. The tests of this house try more ways out, those of
-# known holes among them. Next comes notebook 20: how
-# an image is built.
+# known holes among them. Next comes notebook 19: a daemon, and the real `docker` in front of it.
 
 # %%
-from labrt.linux import heldproc, sealed, seccomp_default
+from labrt.linux import heldproc, labels, sealed, seccomp_default
 from labrt.linux.cgroups import devices
 
-lab.source(capabilities.apply, seccomp.install, seccomp_default, devices, lab.escapes.Room, lab.checks.confines)
-lab.source(sealed, heldproc)
+runtime = [capabilities.apply, seccomp.install, seccomp_default, devices, sealed, heldproc, labels]
+lab.source(*runtime, lab.escapes.Room, lab.checks.confines)

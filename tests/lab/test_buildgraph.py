@@ -47,6 +47,13 @@ def test_a_watch_tells_hits_from_what_was_made(place):
 
 
 @pytest.mark.root
+def test_a_watch_of_another_dockerfile_does_not_stop_the_build(place):
+    watch = buildgraph.Watch("FROM scratch AS other")
+    assert labrt.build(str(place), text=TEXT, progress=watch).manifest.layers
+    assert watch.made == []
+
+
+@pytest.mark.root
 def test_only_what_was_needed_has_a_verdict(place):
     watch = buildgraph.Watch(TEXT)
     labrt.build(str(place), text=TEXT, target="one", progress=watch)
