@@ -19,7 +19,7 @@ from labrt.linux.network import forwarding, interfaces, nft, routes
 from labrt.linux.network.packets import Capture, ping
 
 labrt.reset(quiet=True)
-print(lab.stations.lacking() or "this kernel has all that we need: veth, bridge, NAT")
+print(lab.stations.lacking() or "this kernel has what we need: veth, bridge, NAT")
 page = "echo hello from $(hostname -i) > /index.html; exec httpd -f -p 80 -h /"
 web = labrt.run("busybox", "sh", "-c", page, detach=True, network="bridge", publish=["127.0.0.1::80"])
 (port,) = (at["HostPort"] for at in web.inspect()["NetworkSettings"]["Ports"]["80/tcp"])
@@ -175,7 +175,7 @@ went_by
 
 # %%
 container.exec("sh", "-c", "echo nameserver 127.0.0.53 > /etc/resolv.conf")
-answer = container.exec("nslookup", "www.example")
+answer = container.exec("nslookup", "shop.example")
 print(answer.exit_code, answer.stdout, answer.stderr)
 
 # %% [markdown]
@@ -183,9 +183,9 @@ print(answer.exit_code, answer.stdout, answer.stderr)
 # nobody listens there. So it needs a server that can be reached. The world has one. (It knows one name.)
 
 # %%
-world.serve_names({"www.example": "203.0.113.80"}, at="203.0.113.80")
+world.serve_names({"shop.example": "203.0.113.80"}, at="203.0.113.80")
 container.exec("sh", "-c", "echo nameserver 203.0.113.80 > /etc/resolv.conf")
-print(container.exec("nslookup", "www.example").stdout)
+print(container.exec("nslookup", "shop.example").stdout)
 
 # %% [markdown]
 # And neighbours? No server of the world knows that the container `db` is at 10.15.0.3. Docker and labrt put a small
@@ -196,7 +196,7 @@ print(container.exec("nslookup", "www.example").stdout)
 inside.serve_names({"db": "10.15.0.3"}, at="127.0.0.11", upstream=["203.0.113.80"], asking=host)
 container.exec("sh", "-c", "echo nameserver 127.0.0.11 > /etc/resolv.conf")
 with namespaces.entered("net", world.pid), Capture("eth0") as capture:
-    for name in ("db", "www.example"):
+    for name in ("db", "shop.example"):
         print(container.exec("nslookup", "-type=a", name).stdout)
     print("the world was asked by:", {f.sender for f in capture.frames() if f.said.endswith(":53")})
 
