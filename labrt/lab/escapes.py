@@ -136,7 +136,7 @@ class Room:
             options["security_opt"] = [f"seccomp={self.profile}"]
         if caps is not None:
             options |= {"cap_drop": ["ALL"], "cap_add": [*caps]}
-        result = labrt.run("busybox", "sh", "-c", self.words[attack], **options)
+        result = labrt.run("busybox", "sh", "-c", self.words[attack], network="none", **options)
         sign = "could" if attack == "setting" else self.secret
         said = (result.stdout or result.stderr).strip()
         return Outcome(attack, defence, sign in result.stdout, said)
@@ -186,7 +186,7 @@ class Room:
         """Run the honest program with these capabilities and no more. See SERVER."""
         import labrt
 
-        return labrt.run("busybox", "sh", "-c", SERVER, cap_drop=["ALL"], cap_add=[*caps])
+        return labrt.run("busybox", "sh", "-c", SERVER, network="none", cap_drop=["ALL"], cap_add=[*caps])
 
     def survey(self, *, yours: Sequence[str] | None = None) -> Survey:
         """Try everything, and draw meanwhile. `yours`: capabilities that get a column of their own."""
