@@ -239,12 +239,16 @@ def _wider(asked: str, wanted: str) -> str:
     """The scope that a challenge asks for, with the actions that we shall soon want of the same repositories.
 
     A push begins with a HEAD, for which a registry asks for `pull`: one token with `pull,push` serves the whole push.
-    Repositories that the challenge does not name are left out, as a mirror may call them by other names.
+    Repositories that the challenge does not name are left out, as a mirror may call them by other names. What has not
+    the form TYPE:NAME:ACTIONS is repeated as it came: public.ecr.aws asks for the scope `aws`.
     """
     actions = {one.rpartition(":")[0]: one.rpartition(":")[2].split(",") for one in wanted.split()}
     found = []
     for one in asked.split():
-        resource, _, listed = one.rpartition(":")
+        resource, colon, listed = one.rpartition(":")
+        if not colon:
+            found.append(one)
+            continue
         found.append(f"{resource}:{','.join(dict.fromkeys([*listed.split(','), *actions.get(resource, ())]))}")
     return " ".join(found) or wanted
 

@@ -1,11 +1,27 @@
 """Replicas of how registries sign people in, each as its documentation has it. Docker Hub's is hub.py's.
 
     Ecr     Amazon: Basic with each request, user AWS and the password of `aws ecr get-login-password`
+    EcrPublic  Amazon's public.ecr.aws: Bearer, for the scope `aws`, which is no TYPE:NAME:ACTIONS
     Gar     Google: Bearer from /v2/token, asked with Basic: _json_key and a whole JSON document, _json_key_base64 and
             the same in base64, or oauth2accesstoken
     Acr     Azure: Bearer from /oauth2/token; an identity token is posted to it as refresh_token, with service and
             scope, and gives access_token; or Basic with a service principal's password
     Offline CNCF Distribution's token specification: who asks for offline_token=true gets a refresh_token for later
+
+Where it is written, as read in November 2026:
+
+    Ecr     docs.aws.amazon.com, ECR user guide, "Private registry authentication" (registry_auth): user AWS, a token
+            for twelve hours; its example sends `Authorization: Basic` with each request of the registry's HTTP API
+    EcrPublic  ECR Public user guide, "Registry authentication" (public-registry-auth): user AWS again. That its
+            challenge is Bearer with scope="aws" is in no guide, but in its answers, as many a client quotes them
+    Gar     docs.cloud.google.com, Artifact Registry, "Configure authentication … for Docker": oauth2accesstoken for
+            an access token, _json_key or _json_key_base64 for a service account's key. GCR: the same, gcr.io/v2/token
+    Acr     github.com/Azure/acr, docs/AAD-OAuth.md: POST /oauth2/token with grant_type=refresh_token, service, scope
+            and refresh_token gives {"access_token": …}; GET with Basic, too; the null GUID as user means that the
+            password is a refresh token. (`az acr login` has it from POST /oauth2/exchange, no engine's business.)
+    Offline distribution.github.io/distribution, spec/auth/token and spec/auth/oauth: 60 seconds where none are said
+    hub.py  docs.docker.com, "Docker Hub pull usage and limits": auth.docker.io/token, service=registry.docker.io, the
+            headers ratelimit-limit: 100;w=21600 and ratelimit-remaining, and 429
 """
 
 from __future__ import annotations
@@ -51,7 +67,8 @@ class Cloud(RegistryServer):
         answer = distribution.refuse(401, "UNAUTHORIZED", "authentication required")
         name = "/".join(request.path.split("/")[2:-2]).removesuffix("/blobs")
         action = "pull" if request.method in ("GET", "HEAD") else "pull,push"
-        scope = f',scope="repository:{name}:{action}"' if name and "Bearer" in self.challenge else ""
+        scoped = name and "Bearer" in self.challenge and "scope" not in self.challenge
+        scope = f',scope="repository:{name}:{action}"' if scoped else ""
         answer.headers["Www-Authenticate"] = self.challenge.format(url=self.url, host=self.host) + scope
         return answer
 
@@ -88,6 +105,19 @@ class Ecr(Cloud):
 
     def _allows(self, request: Request) -> bool:
         return bool(self._user(request))
+
+
+class EcrPublic(Cloud):
+    token_path = "/token/"
+    challenge = 'Bearer realm="{url}/token/",service="{host}",scope="aws"'
+
+    def _allows(self, request: Request) -> bool:
+        return request.headers.get("authorization", "").removeprefix("Bearer ") in self.granted
+
+    def _grant(self, user: str, query: dict[str, str], *, posted: bool) -> Answer:
+        if query.get("scope") != "aws":
+            return distribution.refuse(400, "UNSUPPORTED", "unknown scope")
+        return super()._grant(user, query | {"scope": ""}, posted=posted)
 
 
 class Gar(Cloud):

@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from clouds import Acr, Cloud, Ecr, Gar, Offline
+from clouds import Acr, Cloud, Ecr, EcrPublic, Gar, Offline
 from hub import Hub
 from samples import AMD64, TAG, platform
 
@@ -74,10 +74,11 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# The four, and the specification --------------------------------------------------------------------------------------
+# The four, and the specification: clouds.py says where each is documented --------------------------------------
 
 CASES = [
     pytest.param(Ecr, "AWS", "ecr-password-of-twelve-hours", id="ecr"),
+    pytest.param(EcrPublic, "AWS", "ecr-password-of-twelve-hours", id="ecr-public"),
     pytest.param(Gar, "_json_key", KEY, id="gar-key"),
     pytest.param(Gar, "_json_key_base64", base64.b64encode(KEY.encode()).decode(), id="gar-key-base64"),
     pytest.param(Gar, "oauth2accesstoken", "ya29.some-token", id="gar-token"),
