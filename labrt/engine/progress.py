@@ -12,15 +12,21 @@ from typing import Any
 
 from labrt.registry import events
 
+COLOURED = ("progress.download", "progress.data.speed", "bar.complete", "bar.finished", "bar.pulse")
+
 
 @contextlib.contextmanager
 def bars() -> Iterator[Callable[[object], None]]:
     """Yield a listener that draws what it hears. Nothing is drawn until something is fetched."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.theme import Theme
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=False)
+    console = Console(stderr=True)
+    if console.is_jupyter:  # rich's green and red are too faint there, on white or on black: WCAG 2.2, 1.4.3
+        console.push_theme(Theme(dict.fromkeys(COLOURED, "none")))
+    progress = Progress(*columns, console=console, transient=False)
     drawing = _Drawing(progress)
     try:
         yield drawing.hear
@@ -42,7 +48,7 @@ class _Drawing:
         elif isinstance(event, events.LayerDone):
             self._bar(event.descriptor.digest.short, event.descriptor.size, event.descriptor.size)
         elif isinstance(event, events.Waiting | events.MirrorFailed | events.HelperFailed | EmbeddedUsed):
-            self.progress.console.print(str(event), style="yellow", highlight=False)
+            self.progress.console.print(str(event), style="bold", highlight=False)
 
     def _bar(self, name: str, done: int, total: int) -> None:
         self.progress.start()
