@@ -38,8 +38,9 @@ python=${LABRT_PYTHON:-/usr/bin/python3}
 # tini                a static init, for `labrt run --init`
 # fuse3, btrfs-progs  what the storage drivers aufs and btrfs are made with
 # nftables            nft: the rules of bridges and published ports, in tables of labrt's own
+# passt, uidmap       what an ordinary user's containers have in place of a bridge, and their subordinate ids
 # ca-certificates     registries and PyPI are behind TLS
-packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static tini ca-certificates fuse3 btrfs-progs nftables"
+packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static tini ca-certificates fuse3 btrfs-progs nftables passt uidmap"
 # runc, crun, skopeo  the tests ask them whether labrt's bundles and images are right
 test_packages="runc crun skopeo"
 

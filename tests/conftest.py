@@ -18,7 +18,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Containers outlive the process that made them. Where PID 1 does not reap orphans, this process does.
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # Most tests are about something else than networks; those that are not, ask for one, or take this away.
-    os.environ["LABRT_NETWORK"] = "none"
+    os.environ.setdefault("LABRT_NETWORK", "none")
     # A shell starts its background jobs deaf to Ctrl-C, nohup(1) to hang-ups: so would be all that the tests start.
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL),
                           (signal.SIGHUP, signal.SIG_DFL)):  # fmt: skip

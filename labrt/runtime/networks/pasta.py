@@ -5,13 +5,12 @@
     pasta.detach()
 
 To lay a cable out of a namespace takes root over both of its ends, and a user is root of the inner one only. So the
-card in there is a tap (tun(4)), and pasta reads each frame from it, and does what that wants with sockets of the user's:
-a connection in there is one of pasta's out here, and nobody need be root for that. It has the machine's addresses, so
-these lead to the container itself. Of who listens on the machine's loopback, a container sees nothing. Ports below 1024
-are root's alone: see sysctl net.ipv4.ip_unprivileged_port_start.
+card in there is a tap (tun(4)): pasta reads each frame from it, and does what that wants with sockets of the user's. A
+connection in there is one of pasta's out here, for which nobody need be root. It has the machine's addresses, so these
+lead to the container itself. Of who listens on the machine's loopback, a container sees nothing. Ports below 1024 are
+root's alone: see sysctl net.ipv4.ip_unprivileged_port_start.
 
-pasta ends with the container's network namespace, and is told to when the container ends. See pasta(1),
-https://passt.top; notebook 15.
+It ends with the container, and with the container's monitor. See pasta(1), https://passt.top; notebook 15.
 """
 
 from __future__ import annotations
@@ -19,19 +18,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from labrt.errors import Conflict, ContainerError, LabrtError, NotSupported
 from labrt.image import files
-from labrt.linux import process
+from labrt.linux import process, syscalls
 from labrt.linux.network import ports
 from labrt.paths import Paths
 from labrt.runtime.networks import etc
 
 PLACES = ("/usr/bin/pasta", "/usr/local/bin/pasta", "/bin/pasta")
 TUN = "/dev/net/tun"
+PR_SET_PDEATHSIG = 1
 PATIENCE = 10.0  # seconds for it to stand
 REMEDY = "`apt-get install passt`; or --network none or host"
 
@@ -55,7 +56,7 @@ class Pasta:
         self.sockets = os.path.join(self.where.sockets, id)
         self.report = os.path.join(self.sockets, "endpoints.json")
         self.wishes: dict[str, Any] = {}
-        self.pidfd = -1
+        self.child: process.Child | None = None
 
     def attach(self, pid: int, name: str) -> None:  # noqa: ARG002 - nobody finds it by its name
         """Give it its network. Raises what went wrong; then nothing is left of it."""
@@ -74,36 +75,39 @@ class Pasta:
             raise
 
     def _start(self, pid: int, claims: Sequence[tuple[str, str, int, int]]) -> None:
-        """Start it, and wait until it stands: then it goes on in the background, and its first process ends."""
-        path, note, said = program(), os.path.join(self.directory, "pasta.pid"), _memory()
-        os.makedirs(self.sockets, 0o700, exist_ok=True)
-        words = ["pasta", "--config-net", "--quiet", "--ns-ifname", "eth0", "--pid", note, "--no-map-gw",
-                 *_words(claims), "-T", "none", "-U", "none", "--userns", f"/proc/{os.getpid()}/ns/user",
-                 "--netns", f"/proc/{pid}/ns/net"]  # fmt: skip
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((nothing, said, said))]
-            first = os.posix_spawn(path, words, {"PATH": "/usr/bin:/bin"}, file_actions=actions)
-            _, status = os.waitpid(first, 0)
-            answer = os.pread(said, 4096, 0).decode(errors="replace").strip()
-        finally:
-            os.close(nothing)
-            os.close(said)
-        if status:
-            raise _refused(answer)
-        with contextlib.suppress(OSError, ValueError), open(note) as file:
-            self.pidfd = os.pidfd_open(int(file.read()))
+        """Start it, and wait until it stands: then it writes its pid, for which we hold a FIFO out to it."""
+        path, note = program(), os.path.join(self.directory, "pasta.pid")
         with contextlib.suppress(FileNotFoundError):
+            os.unlink(note)  # of a monitor that was killed
+        os.mkfifo(note, 0o600)
+        # As its standard input: by its path it could not open it, for init has powers that pasta has dropped by then.
+        opened = [os.open(note, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), os.memfd_create("said", os.MFD_CLOEXEC),
+                  os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)]  # fmt: skip
+        stands, said, namespace = opened
+        words = ["pasta", "--foreground", "--config-net", "--quiet", "--ns-ifname", "eth0", "--pid", note,
+                 "--no-map-gw", *_words(claims), "-T", "none", "-U", "none", "--netns-only", "--no-netns-quit",
+                 "--netns", "/proc/self/fd/0"]  # fmt: skip
+        parent = os.getpid()
+        try:
+            self.child = process.spawn(lambda: _become(path, words, namespace, said, parent))
+            poll = select.poll()
+            poll.register(stands, select.POLLIN)
+            poll.register(self.child.pidfd, select.POLLIN)
+            ready = [fd for fd, event in poll.poll(PATIENCE * 1000) if fd == stands and event & select.POLLIN]
+            if not ready:
+                raise _refused(os.pread(said, 4096, 0).decode(errors="replace").strip())
+        finally:
+            for fd in opened:
+                os.close(fd)
             os.unlink(note)
 
     def detach(self) -> None:
         """End it. Harmless when there is none."""
-        if self.pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
-            process.wait_for(self.pidfd, PATIENCE)
-            os.close(self.pidfd)
-            self.pidfd = -1
+        if self.child:
+            self.child.kill()
+            self.child.wait()
+            self.child.close()
+            self.child = None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.report)
 
@@ -149,8 +153,14 @@ def _words(claims: Sequence[tuple[str, str, int, int]]) -> list[str]:
     return found
 
 
-def _memory() -> int:
-    return os.memfd_create("labrt-pasta", os.MFD_CLOEXEC)
+def _become(path: str, words: list[str], namespace: int, said: int, parent: int) -> None:
+    """Become pasta, which is to end with its monitor. Never returns."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python is deaf to it, and older pastas do not go on if they are
+    for number, fd in enumerate((namespace, said, said)):
+        os.dup2(fd, number)
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == parent:
+        os.execve(path, words, {"PATH": "/usr/bin:/bin"})
 
 
 def _refused(answer: str) -> LabrtError:

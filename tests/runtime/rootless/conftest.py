@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -23,9 +24,10 @@ PROJECT = Path(__file__).resolve().parents[3]
 IMPORTS = ":".join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
 BUSYBOX = "/bin/busybox"
 SIZE = 65536  # how many subordinate ids
-# Become the user, with our files over those of /etc; then what is to be run.
+# Become the user, with our files over those of /etc, and tun as udev would make it, for everybody; then what is to be run.
 BECOME = """
 for file in passwd group subuid subgid; do mount --bind "$0/$file" "/etc/$file" || exit 99; done
+[ ! -e "$0/tun" ] || mount --bind "$0/tun" /dev/net/tun || exit 99
 exec setpriv --reuid="$LABRT_UID" --regid="$LABRT_UID" --clear-groups --inh-caps=-all -- "$@"
 """
 
@@ -37,6 +39,7 @@ class User:
         self.uid, self.first = uid, uid * 10  # their own id, and the first of the subordinate ones
         self.etc, self.home, self.subordinates = place / "etc", place / "home", subordinates
         self.run = self.home / "run"
+        self.within: list[str] = []  # words before their commands: another network namespace to be in
         self.said = ""  # by the command that unpacked its first image
         self.state, self.ledger = self.home / ".local/share/labrt", self.run / "labrt/ledger"
         place.chmod(0o755)
@@ -45,6 +48,9 @@ class User:
             (self.etc / name).write_text(Path("/etc", name).read_text() + more)
         for name in ("subuid", "subgid"):
             (self.etc / name).write_text(f"tester:{self.first}:{SIZE}\n" if subordinates else "")
+        if os.path.exists("/dev/net/tun"):
+            os.mknod(self.etc / "tun", stat.S_IFCHR, os.makedev(10, 200))
+            (self.etc / "tun").chmod(0o666)
         for directory in (self.home, self.run):
             directory.mkdir(mode=0o700)
             os.chown(directory, uid, uid)
@@ -58,7 +64,7 @@ class User:
 
     def begin(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a program as this user."""
-        wrapped = ["unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc), *command]
+        wrapped = [*self.within, "unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc), *command]
         return subprocess.Popen(
             wrapped, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=self.home, env=self.environment | {"LABRT_UID": str(self.uid)} | dict(env or {}),
@@ -143,7 +149,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = tarfile.TarInfo(name)
             file.size, file.mode, file.uid, file.gid = len(content), mode, uid, gid
             archive.addfile(file, io.BytesIO(content))
-        for name in ("sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm"):
+        for name in ("httpd", "wget", "mkdir", "sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm"):
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
