@@ -112,7 +112,7 @@ class Images:
             raise InvalidInput(f"no pull policy is called {policy!r}", remedy=f"one of {', '.join(POLICIES)}")
         if policy != "always":
             with contextlib.suppress(*(() if policy == "never" or _is_id(reference) else (ImageNotFound,))):
-                image = self.find(reference, platform)
+                image = self._find(reference, platform)
                 if platform is None or image.platform.matches(platform):
                     return image
         return self.pull(reference, platform=platform, on_event=on_event)
@@ -199,14 +199,34 @@ class Images:
         for name in self.layout.references():
             # A name whose blobs another process is just removing, or another tool's that is none.
             with contextlib.suppress(NotFound, InvalidReference):
-                found.append(self.layout.image(name))
+                found.append(self._here(name))
         return found
 
     def find(self, text: str, platform: Platform | None = None) -> Image:
         """Find an image by its name, or else by the beginning of its id (the digest of its config).
 
+        Of a name that was pulled for other machines only, their image is as good as ours where none is run.
         Raises ImageNotFound, and InvalidInput where several ids begin so.
         """
+        try:
+            return self._find(text, platform)
+        except ImageNotFound:
+            if platform or _is_id(text):
+                raise
+            return self._here(text)
+
+    def _here(self, name: str) -> Image:
+        """Return the image of a name for this machine, or else for whichever it was pulled for. ImageNotFound."""
+        try:
+            return self.layout.image(name)
+        except ImageNotFound:
+            for other in self.layout.platforms(name):
+                with contextlib.suppress(ImageNotFound):
+                    return self.layout.image(name, other)
+            raise
+
+    def _find(self, text: str, platform: Platform | None) -> Image:
+        """Find an image for this machine, or for that platform."""
         if not _is_id(text):
             try:
                 return self.layout.image(Reference.parse(text), platform)

@@ -146,6 +146,12 @@ class Layout:
             raise ImageNotFound(f"{name} is not here as a whole: {error.message}", remedy=remedy) from None
         raise InvalidManifest(f"{wanted.familiar}: the indexes are nested too deep")
 
+    def platforms(self, reference: Reference | str) -> list[Platform]:
+        """Return the platforms of a name's index whose manifests are here; none where the name is no index's."""
+        document = self._document(self.resolve(reference))
+        entries = () if isinstance(document, Manifest) else document.manifests
+        return [entry.platform for entry in entries if entry.platform and self.has(entry.digest)]
+
     def _document(self, descriptor: Descriptor) -> Manifest | Index:
         return parse(self.read(descriptor.digest), descriptor.media_type)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import labrt
 from labrt.engine import embedded
 from labrt.engine.images import EmbeddedUsed, Images, Unpacked
 from labrt.errors import Conflict, ImageNotFound, InvalidInput, NotFound, Unreachable
+from labrt.image.descriptor import OCI_INDEX, OCI_MANIFEST, Descriptor
+from labrt.image.digest import Digest
+from labrt.image.reference import Reference
 from labrt.registry.client import Client
 
 
@@ -113,6 +117,29 @@ def test_an_id_its_beginning_and_a_digest_are_as_good_as_a_name_wherever_one_is_
     assert images.remove(by_digest) == ["Untagged: busybox:latest"]
     assert images.remove(id, force=True)[2] == f"Deleted: {image.id}"
     assert images.layout.blobs() == []
+
+
+def test_what_was_pulled_for_another_machine_only_is_listed_and_removed_but_not_run(offline):
+    embedded.ensure()
+    images = Images()
+    image = images.pull("busybox")
+    host = image.platform.architecture
+    other = {"amd64": "arm64"}.get(host, "amd64")
+    config = json.dumps({**json.loads(image.config.raw), "architecture": other}).encode()
+    manifest = json.loads(images.layout.read(image.manifest.digest))
+    manifest["config"] |= {"digest": str(images.layout.put(config)), "size": len(config)}
+    raw = json.dumps(manifest).encode()
+    entry = {"mediaType": OCI_MANIFEST, "digest": str(images.layout.put(raw)), "size": len(raw),
+             "platform": {"os": "linux", "architecture": other}}  # fmt: skip
+    ours = {**entry, "digest": f"sha256:{'0' * 64}", "platform": {"os": "linux", "architecture": host}}
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [ours, entry]}).encode()
+    images.layout.tag(Reference.parse("busybox"), Descriptor(OCI_INDEX, images.layout.put(index), len(index)))
+    with pytest.raises(ImageNotFound, match="not here as a whole"):
+        images.get("busybox", policy="never")
+    assert [one.platform.architecture for one in images.all()] == [other]
+    assert images.find("busybox").id == images.find(images.find("busybox").id.hex[:12]).id == Digest.of(config)
+    assert images.remove("busybox")[0] == "Untagged: busybox:latest"
+    assert images.all() == []
 
 
 def test_ids_that_are_not_here_are_looked_for_nowhere_else_and_those_of_two_images_are_refused(offline, monkeypatch):
