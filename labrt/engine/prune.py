@@ -2,7 +2,7 @@
 
     usage()                  [Usage("Images", total=2, active=1, size=…, reclaimable=…), …]
     prune()                  stopped containers; layers, blobs and broken-off downloads that nothing leads to; what
-                             builds remember and no image has
+                             builds remember and no image has; networks without a container
     prune(all=True)          also images that no container is made from, and all that builds remember
 
 A named image needs its layers and blobs, a container its layers, and the manifest and config that it was made from even
@@ -45,13 +45,14 @@ class Usage(NamedTuple):
 
 @dataclass
 class Pruned:
-    """What went: ids of containers, names of images, chain ids, digests, steps of builds; and how many bytes in all."""
+    """What went: ids of containers, names of images, chain ids, digests, steps of builds, networks; bytes in all."""
 
     containers: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     layers: list[Digest] = field(default_factory=list)
     blobs: list[Digest] = field(default_factory=list)
     caches: list[str] = field(default_factory=list)
+    networks: list[str] = field(default_factory=list)
     freed: int = 0
 
     def __repr__(self) -> str:
@@ -60,10 +61,12 @@ class Pruned:
 
 
 def usage(where: paths.Paths | None = None) -> list[Usage]:
-    """Return what images (their blobs), unpacked layers, containers and broken-off downloads take."""
+    """Return what images (their blobs), unpacked layers, containers and broken-off downloads take; count networks."""
     images, containers = Images(where), Containers(where).list(all=True)
     partial = _partial(images.layout)
-    return [_images(images, containers), _layers(images), _containers(images, containers), _cached(images), partial]
+    networks = _networks(images.where, containers)
+    return [_images(images, containers), _layers(images), _containers(images, containers), networks, _cached(images),
+            partial]  # fmt: skip
 
 
 def _images(images: Images, containers: list[Container]) -> Usage:
@@ -114,6 +117,25 @@ def _containers(images: Images, containers: list[Container]) -> Usage:
     return Usage("Containers", len(sizes), len(running), sum(sizes.values()), stopped)
 
 
+def _networks(where: paths.Paths, containers: list[Container]) -> Usage:
+    """Count them. They take no room but for one small file each; active: a container is in it, or would be."""
+    names = [name for name in _names(where.networks) if os.path.isdir(os.path.join(where.networks, name))]
+    if not names:
+        return Usage("Networks", 0, 0, 0, 0)
+    from labrt.engine.networks import names_of
+
+    used = {name for container in containers for name in names_of(container)}
+    return Usage("Networks", len(names), len(used & {*names}), 0, 0)
+
+
+def _prune_networks(where: paths.Paths, gone: Pruned) -> None:
+    """Remove those that no container is in, but the default one."""
+    if _names(where.networks):
+        from labrt.engine.networks import Networks
+
+        gone.networks += Networks(where).prune()
+
+
 def _partial(layout: Layout) -> Usage:
     sizes = [_size(os.path.join(layout.ingest, name)) for name in _names(layout.ingest)]
     return Usage("Partial downloads", len(sizes), 0, sum(sizes), sum(sizes))
@@ -129,6 +151,7 @@ def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
     gone = Pruned()
     with images.layout.alone():
         _prune_containers(images, gone)
+        _prune_networks(images.where, gone)
         users = Containers(where).image_ids()
         if all:
             _prune_images(images, users, gone)

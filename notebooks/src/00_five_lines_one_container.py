@@ -9,13 +9,14 @@
 # %%
 import labrt
 
-result = labrt.run("busybox", "sh", "-c", "hostname; id; ps; ls /")
+result = labrt.run("busybox", "sh", "-c", "hostname; id; ps; ls /", network="none")
 print(result.stdout)
 print("exit code:", result.exit_code)
 
 # %% [markdown]
 # Read the answer once more. The program has a hostname that nobody gave to this machine. It is process 1. It sees no
-# process but its own children, and a root directory with a dozen names in it.
+# process but its own children, and a root directory with a dozen names in it. (It asked for no network; of these are
+# notebooks 14 and 15.)
 #
 # No machine was started. That was one ordinary process, to which the kernel shows less than to others. The whole course
 # is about how it is asked to.
@@ -36,7 +37,7 @@ print("this Python is process", os.getpid())
 # %%
 from labrt import lab
 
-container = labrt.run("busybox", "sleep", "600", detach=True, memory="64m")
+container = labrt.run("busybox", "sleep", "600", detach=True, memory="64m", network="none")
 inside = container.exec("pidof", "sleep").stdout.strip()
 outside = container.state.pid
 lab.show.table(["who says so", "process id"], [["you", guess], ["the container", inside], ["the host", outside]])
@@ -82,7 +83,7 @@ def milliseconds(work, times=10):
 
 # %%
 bare = milliseconds(lambda: subprocess.run(["/bin/true"], check=True))
-contained = milliseconds(lambda: labrt.run("busybox", "true"))
+contained = milliseconds(lambda: labrt.run("busybox", "true", network="none"))
 bars = [lab.show.Step("a process", bare, start=0), lab.show.Step("a process in a container", contained, start=0)]
 lab.show.timeline(bars, title="From the call to its end, on this machine")
 

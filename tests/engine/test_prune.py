@@ -14,6 +14,7 @@ from labrt.engine import archives, info, prune, views
 from labrt.engine.containers import Containers
 from labrt.engine.history import history
 from labrt.engine.images import Images
+from labrt.engine.networks import Networks
 from labrt.engine.options import Options
 from labrt.errors import Conflict
 from labrt.image.config import ImageConfig
@@ -33,7 +34,7 @@ def unpacked(house) -> Images:
 
 
 def test_usage_of_nothing(labrt_root):
-    assert [each[1:] for each in prune.usage()] == [(0, 0, 0, 0)] * 5
+    assert [each[1:] for each in prune.usage()] == [(0, 0, 0, 0)] * 6
 
 
 def test_usage_counts(unpacked):
@@ -162,3 +163,16 @@ def test_info_says_which_drivers_work_and_why_others_do_not(house, monkeypatch):
     assert about.images == 1 and about.state == Images().where.state
     monkeypatch.setattr(overlay.Overlay, "can_use", staticmethod(lambda paths: "no overlay for this test"))
     assert info.info().drivers["overlay"] == "no overlay for this test"
+
+
+def test_networks_without_a_container_go(unpacked):
+    networks = Networks()
+    networks.create("used")
+    networks.create("unused")
+    container = Containers().create(Options("busybox", ("sleep", "300"), network="used"))
+    assert row("Networks") == ("Networks", 2, 1, 0, 0)
+    assert prune.prune().networks == ["unused"]
+    assert [network.name for network in networks.list()] == ["bridge", "used"]
+    container.remove()
+    assert prune.prune().networks == ["used"]
+    assert prune.prune() == prune.Pruned()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-GOES = ("all stopped containers", "all layers, blobs and partial downloads that nothing leads to",
-        "all build cache that no image has")  # fmt: skip
+GOES = ("all stopped containers", "all networks that no container is in",
+        "all layers, blobs and partial downloads that nothing leads to", "all build cache that no image has")  # fmt: skip
 GOES_TOO = "all images without a container made from them, and all build cache"
 
 
@@ -17,8 +17,8 @@ GOES_TOO = "all images without a container made from them, and all build cache"
 def command(everything: bool, force: bool) -> int:
     """Remove what nothing uses.
 
-    Stopped containers, and what no image, no container and no pull in progress needs. While somebody pulls, nothing is
-    removed.
+    Stopped containers, networks without one, and what no image, no container and no pull in progress needs. While
+    somebody pulls, nothing is removed.
 
     \b
     Examples:
@@ -36,6 +36,7 @@ def command(everything: bool, force: bool) -> int:
             return 1
     gone = prune(all=everything)
     _tell("Deleted Containers:", gone.containers)
+    _tell("Deleted Networks:", gone.networks)
     _tell("Deleted Images:", [*(f"untagged: {name}" for name in gone.images),
                               *(f"deleted: {digest}" for digest in (*gone.layers, *gone.blobs))])  # fmt: skip
     _tell("Deleted build cache objects:", gone.caches)

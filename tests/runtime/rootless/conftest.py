@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 IMPORTS = ":".join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
 BUSYBOX = "/bin/busybox"
 SIZE = 65536  # how many subordinate ids
-# Become the user, with our files over those of /etc, and tun as udev would make it, for everybody; then what is to be run.
+# Become the user, with our files over those of /etc, and tun as udev makes it, for everybody; then what is to be run.
 BECOME = """
 for file in passwd group subuid subgid; do mount --bind "$0/$file" "/etc/$file" || exit 99; done
 [ ! -e "$0/tun" ] || mount --bind "$0/tun" /dev/net/tun || exit 99
@@ -64,7 +64,8 @@ class User:
 
     def begin(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a program as this user."""
-        wrapped = [*self.within, "unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc), *command]
+        become = ["unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc)]
+        wrapped = [*self.within, *become, *command]
         return subprocess.Popen(
             wrapped, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=self.home, env=self.environment | {"LABRT_UID": str(self.uid)} | dict(env or {}),
@@ -149,7 +150,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = tarfile.TarInfo(name)
             file.size, file.mode, file.uid, file.gid = len(content), mode, uid, gid
             archive.addfile(file, io.BytesIO(content))
-        for name in ("httpd", "wget", "mkdir", "sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm"):
+        for name in ("sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm", "mkdir",
+                     "httpd", "wget"):  # fmt: skip
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)

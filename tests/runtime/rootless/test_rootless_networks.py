@@ -1,4 +1,4 @@
-"""An ordinary user's network: pasta, the way out and published ports, between a machine and a world made for the test."""
+"""An ordinary user's network: pasta, the way out and published ports; machine and world are made for the test."""
 
 from __future__ import annotations
 
