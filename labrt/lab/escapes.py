@@ -188,11 +188,14 @@ class Room:
 
         return labrt.run("busybox", "sh", "-c", SERVER, network="none", cap_drop=["ALL"], cap_add=[*caps])
 
-    def survey(self, *, yours: Sequence[str] | None = None) -> Survey:
-        """Try everything, and draw meanwhile. `yours`: capabilities that get a column of their own."""
-        outcomes: list[Outcome] = []
+    def survey(self, *, yours: Sequence[str] | None = None, before: Survey | None = None) -> Survey:
+        """Try everything, and draw meanwhile. `yours`: capabilities that get a column of their own.
+
+        What was found `before` is not tried again.
+        """
+        outcomes: list[Outcome] = [*before.outcomes] if before else []
         draw = live.live()
-        for defence in DEFENCES:
+        for defence in () if before else DEFENCES:
             outcomes += [self.attempt(attack, defence) for attack in ATTACKS]
             draw(Survey(outcomes).picture())
         if yours is not None:

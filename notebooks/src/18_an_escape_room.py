@@ -222,7 +222,7 @@ check
 
 # %%
 if check.passed:
-    survey = room.survey(yours=smallest())
+    survey = room.survey(yours=smallest(), before=survey)
 
 # %%
 stack.close()
