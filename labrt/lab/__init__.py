@@ -7,6 +7,9 @@
     exercise    which exercises there are; what helps a learner along             lab.check("01", relay), lab.hint("01")
     checks/     judge an exercise by the kernel's state, one file per notebook    lab.checks.cleans_up(clean_up)
     progress    what a learner has done, kept in their home                       lab.progress()
+    given       what exercises ask of this learner alone, by a seed               lab.given("05")
+    roster      a learner's progress as a file, a class's as a table              labrt lab export
+    handover    the machine as new for the next class                             labrt lab reset
     preflight   everything that a session will need, looked at before it          lab.preflight("08", "18")
     goto        begin at any notebook                                             lab.goto("08")
     show        tables and pictures as HTML and SVG, each with the same in text   lab.show.timeline(steps)
@@ -51,13 +54,13 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = (
-    "audit", "daemon", "doctor", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot", "source",
-    "preflight", "stations", "steps", "workspace",
+    "audit", "daemon", "doctor", "given", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot",
+    "source", "preflight", "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
     *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",
     "lifecycle", "meters", "samples", "sheets", "show", "traces", "trees", "wire",
-    "buildgraph", "escapes", "grid",
+    "buildgraph", "escapes", "grid", "handover", "roster",
 )  # fmt: skip
 _FUNCTIONS = {
     "reset": "ledger",

@@ -21,7 +21,7 @@ import time
 from typing import NamedTuple
 
 from labrt.errors import Conflict, NotFound
-from labrt.lab import progress, show
+from labrt.lab import given, progress, show
 from labrt.lab.checks.attempt import UNWRITTEN
 from labrt.lab.checks.verdict import Check
 from labrt.lab.progress import Record
@@ -45,7 +45,7 @@ EXERCISES = {
     "05": Exercise("hide", "another hostname, and a queue out of sight", "queues:hides"),
     "06": Exercise("init", "a process 1 that waits for strangers", "inits:reaps"),
     "07": Exercise("id_map", "who is who, inside and outside", "owners:maps"),
-    "08": Exercise("hold", "64 MiB and 20 processes for any program", "limits:holds"),
+    "08": Exercise("hold", "limits of memory and processes for any program", "limits:holds"),
     "09": Exercise("share", "one CPU for two, 1 to 3", "shares:divides"),
     "10": Exercise("merge", "lay layers on top of each other by hand", "unions:unites"),
     "11": Exercise("Copies", "write the vfs storage driver", "drivers:drives"),
@@ -78,6 +78,7 @@ def check(number: str, *work: object) -> Check:
     record.attempts += begun
     function = work[0] if work else None
     record.last = progress.source_of(function) or record.last
+    _note(record, f"{record.last}\n{progress.source_with_needs(function)}" if begun else "")
     if verdict.passed:
         record.passed_at = time.time()
         record.source = progress.source_with_needs(function)
@@ -86,6 +87,14 @@ def check(number: str, *work: object) -> Check:
         record.told[verdict.hint(1)] = record.told.get(verdict.hint(1), 0) + 1
     progress.save(record)
     return _with_help(number, verdict, record)
+
+
+def _note(record: Record, source: str) -> None:
+    """Keep what was asked of this learner alone, and the literals of the attempt: roster.py compares them."""
+    if record.number in given.NUMBERS:
+        record.given = given.given(record.number)._asdict()
+        new = [literal for literal in progress.literals_of(source) if literal not in record.literals]
+        record.literals = (record.literals + new)[-progress.MOST_LITERALS :]
 
 
 def _with_help(number: str, verdict: Check, record: Record) -> Check:
@@ -117,7 +126,8 @@ def hint(number: str) -> Check:
 def solution(number: str) -> Picture:
     """Show one way to do it, as the notebook's source has it. Conflict as long as there was no attempt."""
     exercise = _exercise(number)
-    if not progress.load(number).attempts:
+    record = progress.load(number)
+    if not record.attempts:
         remedy = "try first: a wrong attempt is worth more than a right solution"
         raise Conflict(f"{exercise.name} was not attempted yet", remedy=remedy)
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -126,6 +136,8 @@ def solution(number: str) -> Picture:
         raise NotFound(f"the source of notebook {number} is not here", remedy="notebooks/src/ of a checkout has it")
     with open(found[0], encoding="utf-8") as file:
         text = cell_of(file.read(), exercise.name)
+    record.solution_at = record.solution_at or time.time()
+    progress.save(record)
     return Picture(f'<pre style="color:{show.TEXT}">{_lines(text)}</pre>', text)
 
 

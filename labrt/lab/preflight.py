@@ -1,10 +1,11 @@
 """Before the class comes in: whether everything is here that a session will need.
 
     lab.preflight()                     for all notebooks; on the command line `labrt lab check`
-    lab.preflight("08", "18")           for these
+    lab.preflight("08", "18")           for these; with pull=True, what is not here is fetched
 
 More than the doctor's look at the machine (that is the first line): the images that the notebooks name are here, whole
-and unpacked, Jupyter is, nothing is left of the session before, and a container is really started.
+and unpacked, Jupyter is, its port is free, networks can be laid, nothing is left of the session before, and a container
+is really started.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -32,13 +34,18 @@ MODULES = ("jupyterlab", "ipykernel", "ipywidgets")
 # Programs of others that a notebook shows beside labrt; without them it says so, and goes on.
 HELPERS: Mapping[str, tuple[str, ...]] = {"runc": ("16",), "skopeo": ("12", "13")}
 _NETWORK = ("bridge", "nft", "forwarding")
+NETWORKS = ("14", "15")  # these lay cables and write rules
+PORT = 8888  # JupyterLab's, see setup.sh
 _USED = re.compile(r"""(?<!subprocess\.)\b(?:run|pull|reference|Options)\(\s*["']([a-z0-9][\w./-]*(?::[\w.-]+)?)["']""")
 _FROM = re.compile(r"""(?:^|["'])FROM ([a-z0-9][\w./-]*(?::[\w.-]+)?)""", re.MULTILINE)
 _MADE = re.compile(r"""\btag\s*=\s*["']([^"']+)["']|^FROM .* AS (\w+)$""", re.MULTILINE)
 
 
-def preflight(*numbers: str) -> Report:
-    """Look at everything that these notebooks need, or all of them. Raises NotFound for one that there is not."""
+def preflight(*numbers: str, pull: bool = False) -> Report:
+    """Look at everything that these notebooks need, or all of them. Raises NotFound for one that there is not.
+
+    `pull`: images that are not here are fetched, those that are not unpacked are, and only then it is looked.
+    """
     found_here = sorted(glob.glob(os.path.join(NOTEBOOKS, "[0-9][0-9]_*.ipynb")))
     here = {os.path.basename(path)[:2]: path for path in found_here}
     for number in numbers:
@@ -46,8 +53,11 @@ def preflight(*numbers: str) -> Report:
             raise NotFound(f"there is no notebook {number!r}", remedy=f"there are {', '.join(here) or 'none'}")
     wanted = {number: path for number, path in here.items() if number in numbers or not numbers}
     found: list[Check] = [_ask("machine", _machine), _ask("notebooks", partial(_notebooks, wanted, bool(numbers)))]
-    found.append(_ask("jupyter", _jupyter))
-    found += [_ask(f"image {name}", partial(_image, name)) for name in images(wanted.values())]
+    found += [_ask("jupyter", _jupyter), _ask("port", _port)]
+    if set(NETWORKS) & set(wanted):
+        found.append(_ask("networks", _networks))
+    for name in images(wanted.values()):
+        found.append(_ask(f"image {name}", partial(_fetched if pull else _image, name)))
     found += [_ask(name, partial(_helper, name)) for name, users in HELPERS.items() if set(users) & set(wanted)]
     found += [_ask("leftovers", _leftovers), _ask("progress", _progress), _ask("container", _container)]
     return Report(tuple(found))
@@ -98,6 +108,38 @@ def _jupyter() -> Answer:
     if missing:
         return "fail", f"not installed: {', '.join(missing)}", "sudo sh labrt/setup.sh lab"
     return "ok", ", ".join(MODULES)
+
+
+def _port() -> Answer:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what is only fading away is in nobody's way
+        try:
+            sock.bind(("127.0.0.1", PORT))
+        except OSError:
+            return "warn", f"{PORT} is taken: by JupyterLab already, or JupyterLab takes another", "ss -tlnp"
+    return "ok", f"{PORT} is free for JupyterLab"
+
+
+def _networks() -> Answer:
+    from labrt.lab import stations
+
+    lacking = stations.lacking()
+    if lacking:
+        return "warn", f"{', '.join(NETWORKS)} will skip what this kernel lacks: {lacking}", "labrt doctor"
+    return "ok", "cables, switches and rules can be made"
+
+
+def _fetched(name: str) -> Answer:
+    """Fetch an image that is not here, unpack one that is not, and look."""
+    from labrt.engine.images import Images
+
+    images = Images()
+    try:
+        image = images.find(name)
+    except NotFound:
+        image = images.pull(name)
+    images.unpack(image)
+    return _image(name)
 
 
 def _image(name: str) -> Answer:

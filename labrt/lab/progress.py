@@ -11,6 +11,7 @@ file is never half. With a function go the names that it uses: imports, constant
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import json
@@ -40,6 +41,14 @@ class Record:
     source: str = ""  # the source that passed, with all that it needs
     function: str = ""  # the name in it
     guesses: dict[str, str] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)  # what was asked of this learner alone: given.py
+    literals: list[Any] = field(default_factory=list)  # numbers and texts that attempts had in them, in order
+    solution_at: float | None = None  # when the solution was shown first
+
+    @property
+    def hints(self) -> int:
+        """How many hints were shown; who is told a third time has seen three."""
+        return sum(min(times, 3) for times in self.told.values())
 
     @property
     def passed(self) -> bool:
@@ -107,6 +116,19 @@ def source_of(function: object) -> str:
         return textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         return ""
+
+
+MOST_LITERALS = 500
+
+
+def literals_of(source: str) -> list[Any]:
+    """Name the numbers and texts that stand in a piece of Python, each once."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return []
+    values = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return list(dict.fromkeys(value for value in values if type(value) in (int, str) and len(str(value)) < 100))
 
 
 def source_with_needs(function: object) -> str:

@@ -120,15 +120,18 @@ print("another one:  ", os.listdir("/dev/mqueue") if os.path.isdir("/dev/mqueue"
 # ## Exercise: hide
 #
 # So far a child was *born* into new namespaces. A process can also move: `syscalls.unshare(flags)`. Write `hide()`.
-# Afterwards the process that calls it has the hostname `vault`, and sees no message queue. Outside, name and queue are
-# as before.
+# Afterwards the process that calls it has a hostname of its own, and sees no message queue. Outside, name and queue are
+# as before. Each learner's hostname is another one; `lab.given.learner("your name")` makes it of your name. Yours is:
+
+# %%
+lab.given("05")
 
 # %%
 def hide():
-    """Go out of sight of all queues, and take the name vault."""
+    """Go out of sight of all queues, and take the name that you were given."""
     ### BEGIN SOLUTION: leave both namespaces, then take the name
     syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)
-    syscalls.sethostname("vault")
+    syscalls.sethostname(lab.given("05").hostname)
     ### END SOLUTION
 
 

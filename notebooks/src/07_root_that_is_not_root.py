@@ -162,16 +162,22 @@ if os.path.exists("/etc/subuid"):
 # %% [markdown]
 # ## Exercise: keep your home
 #
-# You are user 1000, and show your home to a container. Its user 1000 shall be you, so that the files made there are
-# yours. All its other users, 0 to 1999, shall be strangers: user *n* is 200000 + *n* outside.
-#
+# You are user *home*, and show your home to a container. Its user *home* shall be you, so that the files made there are
+# yours. All its other users, 0 to 1999, shall be strangers: user *n* is *base* + *n* outside. Both numbers are yours
+# alone:
+
+# %%
+lab.given("07")
+
+# %% [markdown]
 # Write `id_map()`: a list of lines `(first inside, first outside, how many)`.
 
 # %%
 def id_map():
-    """Give the lines of a uid_map: 1000 stays 1000, all others below 2000 move up by 200000."""
-    ### BEGIN SOLUTION: three stretches: below 1000, 1000 itself, above it
-    return [(0, 200000, 1000), (1000, 1000, 1), (1001, 201001, 999)]
+    """Give the lines of a uid_map: home stays home, all others below 2000 move up by base."""
+    ### BEGIN SOLUTION: three stretches: below home, home itself, above it
+    home, base = lab.given("07")
+    return [(0, base, home), (home, home, 1), (home + 1, base + home + 1, 1999 - home)]
     ### END SOLUTION
 
 

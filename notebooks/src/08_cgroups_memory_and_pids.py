@@ -199,21 +199,26 @@ with walled() as group:
 # %% [markdown]
 # ## Exercise: hold
 #
-# Write `hold(program)`: it runs a program, which is a function, in a group of its own with 64 MiB of memory, no swap,
-# and 20 processes. When the program has ended, it returns three things: how it ended, the group's `memory.events`, and
+# Write `hold(program)`: it runs a program, which is a function, in a group of its own with so much memory, no swap, and
+# so many processes. When the program has ended, it returns three things: how it ended, the group's `memory.events`, and
 # its `pids.events`. And nothing may stay behind.
 #
-# You have seen all that it takes: `cgroups.create`, `process.spawn(program, cgroup=group)`, `child.wait()`.
+# You have seen all that it takes: `cgroups.create`, `process.spawn(program, cgroup=group)`, `child.wait()`. How much
+# and how many is another thing for each learner. For you:
+
+# %%
+lab.given("08")
 
 # %%
 def hold(program):
     """Run program() in a cgroup; return (exit, memory.events, pids.events)."""
     ### BEGIN SOLUTION: make a group, set three limits, spawn the program in it
+    mib, pids = lab.given("08")
     with cgroups.create("hold") as group:
-        group.memory.max = "64M"
+        group.memory.max = f"{mib}M"
         with contextlib.suppress(labrt.errors.LabrtError):
             group.memory.swap_max = 0
-        group.pids.max = 20
+        group.pids.max = pids
         with process.spawn(program, cgroup=group) as child:
             exit = child.wait()
         return exit, group.memory.events, group.pids.events

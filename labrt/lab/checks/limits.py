@@ -1,4 +1,4 @@
-"""Notebook 08: a function that holds any program to 64 MiB of memory and 20 processes.
+"""Notebook 08: a function that holds any program to so much memory and so many processes; how many, says given.py.
 
     lab.checks.limits.holds(hold)       the check; in a notebook lab.check("08", hold)
 
@@ -18,18 +18,35 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from labrt.errors import LabrtError
+from labrt.lab import given
 from labrt.lab.checks import attempt
 from labrt.lab.checks.verdict import Check, not_yet, passed
 from labrt.linux import cgroups, ledger
 
-MEMORY, PIDS = 64 << 20, 20
-EXPECTED = "from inside 64 MiB and 20 pids; the hog killed by the kernel, the bomb refused; no cgroup left"
-_UNWRITTEN = (
-    "with cgroups.create(…) as group: then limits, then a child in the group",
-    'group.memory.max = "64M", group.memory.swap_max = 0, group.pids.max = 20: before the child begins',
-    "with process.spawn(program, cgroup=group) as child: exit = child.wait()",
-)
 _AT_MOST = 512 << 20  # what the hog takes when nobody stops it
+
+
+class Wanted(NamedTuple):
+    """What the limits shall be: MiB, and processes."""
+
+    mib: int
+    pids: int
+
+    @property
+    def expected(self) -> str:
+        """Say it."""
+        return (f"from inside {self.mib} MiB and {self.pids} pids; the hog killed by the kernel, the bomb refused; no "
+                "cgroup left")  # fmt: skip
+
+    @property
+    def unwritten(self) -> tuple[str, str, str]:
+        """Hints for who has not begun."""
+        return (
+            "with cgroups.create(…) as group: then limits, then a child in the group",
+            f'group.memory.max = "{self.mib}M", group.memory.swap_max = 0, group.pids.max = {self.pids}: before the '
+            "child begins",
+            "with process.spawn(program, cgroup=group) as child: exit = child.wait()",
+        )
 
 
 class Seen(NamedTuple):
@@ -45,32 +62,33 @@ def holds(hold: Callable[[Callable[[], object]], object]) -> Check:
     before = {entry.file for entry in ledger.entries()}
     with tempfile.TemporaryDirectory(prefix="labrt-") as notes:
         try:
-            return _judge(hold, notes, before)
+            return _judge(hold, notes, before, Wanted(*given.hold()))
         finally:
             _remove(before)
 
 
-def _judge(hold: Callable[..., object], notes: str, before: set[str]) -> Check:
+def _judge(hold: Callable[..., object], notes: str, before: set[str], wanted: Wanted) -> Check:
     modest = attempt.run(lambda: hold(lambda: _look(notes)))
     seen = _read(notes)
     if modest.problem:
-        return not_yet("hold", modest.problem, EXPECTED, modest.hints(_UNWRITTEN))
+        return not_yet("hold", modest.problem, wanted.expected, modest.hints(wanted.unwritten))
     if seen is None:
-        never = ("the program that it was given never ran", _UNWRITTEN[2])
-        return not_yet("hold", "no word from the program", EXPECTED, never)
-    if hints := _hints_for_limits(seen):
-        return not_yet("hold", f"from inside: {_say(seen)}", EXPECTED, hints)
-    return _judge_the_hungry(hold, seen, before)
+        never = ("the program that it was given never ran", wanted.unwritten[2])
+        return not_yet("hold", "no word from the program", wanted.expected, never)
+    if hints := _hints_for_limits(seen, wanted):
+        return not_yet("hold", f"from inside: {_say(seen)}", wanted.expected, hints)
+    return _judge_the_hungry(hold, seen, before, wanted)
 
 
-def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str]) -> Check:
+def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str], wanted: Wanted) -> Check:
     """Look what the limits do, whether `hold` tells, and whether all is gone: from inside they are right."""
     hog, bomb = attempt.run(lambda: _plain(hold(_eat))), attempt.run(lambda: _plain(hold(_fork)))
     for tried in (hog, bomb):
         if tried.problem:
-            return not_yet("hold", tried.problem, EXPECTED, tried.hints(_UNWRITTEN))
+            return not_yet("hold", tried.problem, wanted.expected, tried.hints(wanted.unwritten))
     if told := _hints_for_answers(hog.value, bomb.value):
-        return not_yet("hold", f"for the hog {hog.value!r:.120}, for the bomb {bomb.value!r:.120}", EXPECTED, told)
+        saw = f"for the hog {hog.value!r:.120}, for the bomb {bomb.value!r:.120}"
+        return not_yet("hold", saw, wanted.expected, told)
     killed, refused = hog.value[1]["oom_kill"], bomb.value[2]["max"]
     saw = f"{_say(seen)}; the hog killed (oom_kill {killed}), the bomb refused ({refused} times)"
     if left := [entry.what for entry in _new(before)]:
@@ -79,29 +97,29 @@ def _judge_the_hungry(hold: Callable[..., object], seen: Seen, before: set[str])
             "a cgroup lives until somebody removes it: its directory stays",
             "with cgroups.create(…) as group: removes it at the end of the block",
         )
-        return not_yet("hold", f"{saw}; {len(left)} cgroups left", EXPECTED, hints)
-    return passed("hold", f"{saw}; no cgroup left", EXPECTED)
+        return not_yet("hold", f"{saw}; {len(left)} cgroups left", wanted.expected, hints)
+    return passed("hold", f"{saw}; no cgroup left", wanted.expected)
 
 
-def _hints_for_limits(seen: Seen) -> tuple[str, ...]:
+def _hints_for_limits(seen: Seen, wanted: Wanted) -> tuple[str, ...]:
     if seen.memory is None and seen.pids is None:
         return (
             "the program ran, but the kernel held it to nothing: was it in your cgroup?",
             "a cgroup holds only who is in it, and limits only hold from when they are written",
             "first the limits, then process.spawn(program, cgroup=group)",
         )
-    if seen.memory != MEMORY:
+    if seen.memory != wanted.mib << 20:
         is_what = "no limit" if seen.memory is None else f"{seen.memory} bytes"
         return (
-            f"its memory has {is_what}, where 64 MiB are {MEMORY} bytes",
+            f"its memory has {is_what}, where {wanted.mib} MiB are {wanted.mib << 20} bytes",
             "a number is in bytes; a text may end in K, M or G, each 1024 times the one before",
-            'group.memory.max = "64M"',
+            f'group.memory.max = "{wanted.mib}M"',
         )
-    if seen.pids != PIDS:
+    if seen.pids != wanted.pids:
         return (
-            f"it may have {'any number of' if seen.pids is None else seen.pids} processes, not {PIDS}",
+            f"it may have {'any number of' if seen.pids is None else seen.pids} processes, not {wanted.pids}",
             "that is another controller, with a file of its own: pids.max",
-            "group.pids.max = 20",
+            f"group.pids.max = {wanted.pids}",
         )
     if seen.swap:
         return (

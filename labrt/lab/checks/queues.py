@@ -8,17 +8,12 @@ import subprocess
 from collections.abc import Callable
 from typing import NamedTuple
 
+from labrt.lab import given
 from labrt.lab.checks import attempt, verdict
 from labrt.lab.checks.verdict import Check
 from labrt.linux import namespaces, process
 
-NAME = "vault"
-EXPECTED = f"no queue inside, and hostname {NAME!r}; outside the queue and the old hostname"
-UNWRITTEN = (
-    "what a process sees of names and queues hangs on its namespaces: it can leave them",
-    "syscalls.unshare(flags) moves the caller into new ones; CLONE.NEWUTS is the hostname's, CLONE.NEWIPC the queues'",
-    'syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC); syscalls.sethostname("vault")',
-)
+FLAGS = "syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)"
 
 
 class Seen(NamedTuple):
@@ -33,13 +28,24 @@ class Seen(NamedTuple):
 
 def hides(hide: Callable[[], object]) -> Check:
     """Judge `hide()`: it is called in a process that sees a queue; both sides are looked at afterwards."""
+    name = given.hide().hostname
+    expected = f"no queue inside, and hostname {name!r}; outside the queue and the old hostname"
     tried = attempt.run(lambda: _observe(hide))
     if tried.problem:
-        return verdict.not_yet("hide", tried.problem, EXPECTED, tried.hints(UNWRITTEN))
+        return verdict.not_yet("hide", tried.problem, expected, tried.hints(_unwritten(name)))
     seen: Seen = tried.value
     saw = f"{seen.inside or 'no'} queue inside, and hostname {seen.hostname!r}; outside "
-    saw += f"{'the' if seen.outside else 'no'} queue and {'the old' if seen.host != NAME else 'the same'} hostname"
-    return verdict.judged("hide", saw, EXPECTED, _hints(seen))
+    saw += f"{'the' if seen.outside else 'no'} queue and {'the old' if seen.host != name else 'the same'} hostname"
+    return verdict.judged("hide", saw, expected, _hints(seen, name))
+
+
+def _unwritten(name: str) -> tuple[str, str, str]:
+    return (
+        "what a process sees of names and queues hangs on its namespaces: it can leave them",
+        "syscalls.unshare(flags) moves the caller into new ones; CLONE.NEWUTS is the hostname's, CLONE.NEWIPC the "
+        "queues'",
+        f'{FLAGS}; syscalls.sethostname("{name}")',
+    )
 
 
 def queues() -> int:
@@ -60,12 +66,12 @@ def _observe(hide: Callable[[], object]) -> Seen:
     return Seen(inner, queues(), hostname, socket.gethostname(), inode != namespaces.of("self").ipc.inode)
 
 
-def _hints(seen: Seen) -> tuple[str, ...]:
-    if seen.host == NAME:
+def _hints(seen: Seen, name: str) -> tuple[str, ...]:
+    if seen.host == name:
         return (
             "the hostname has changed outside, too: everybody has this name now",
             "first a UTS namespace of your own, then the name",
-            UNWRITTEN[2],
+            _unwritten(name)[2],
         )
     if not seen.outside:
         return (
@@ -73,11 +79,11 @@ def _hints(seen: Seen) -> tuple[str, ...]:
             "hide it, do not remove it: in another IPC namespace it cannot be seen",
             "syscalls.unshare(CLONE.NEWIPC)",
         )
-    if seen.hostname != NAME and not seen.apart:
+    if seen.hostname != name and not seen.apart:
         return (
             "nothing has changed: the same queue, the same name, the same namespaces",
             "syscalls.unshare must be called in this process, not in a child of it",
-            UNWRITTEN[2],
+            _unwritten(name)[2],
         )
     if not seen.apart:
         return (
@@ -85,10 +91,10 @@ def _hints(seen: Seen) -> tuple[str, ...]:
             "hostnames and queues are kept by two kinds of namespace",
             "syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)",
         )
-    if seen.hostname != NAME:
+    if seen.hostname != name:
         return (
-            f"the queue is out of sight; but the hostname is {seen.hostname!r}",
+            f"the queue is out of sight; but the hostname is {seen.hostname!r}, not {name!r}",
             "a new UTS namespace begins with a copy of the old names",
-            'syscalls.sethostname("vault"), after the unshare',
+            f'syscalls.sethostname("{name}"), after the unshare',
         )
     return ()

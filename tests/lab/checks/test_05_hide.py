@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 
 import pytest
 
+from labrt.lab import given
 from labrt.linux import syscalls
 from labrt.linux.flags import CLONE
 
@@ -15,18 +17,18 @@ pytestmark = pytest.mark.root
 
 def right():
     syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)
-    syscalls.sethostname("vault")
+    syscalls.sethostname(given.hide().hostname)
 
 
 def renames_the_host():
     syscalls.unshare(CLONE.NEWIPC)
-    syscalls.sethostname("vault")
+    syscalls.sethostname(given.hide().hostname)
 
 
 def removes_the_queue():
     subprocess.run(["ipcrm", "--all=msg"], check=True)
     syscalls.unshare(CLONE.NEWUTS)
-    syscalls.sethostname("vault")
+    syscalls.sethostname(given.hide().hostname)
 
 
 def hides_in_a_child():
@@ -38,11 +40,16 @@ def hides_in_a_child():
 
 def only_the_name():
     syscalls.unshare(CLONE.NEWUTS)
-    syscalls.sethostname("vault")
+    syscalls.sethostname(given.hide().hostname)
 
 
 def only_the_queue():
     syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)
+
+
+def a_neighbours_answer():
+    syscalls.unshare(CLONE.NEWUTS | CLONE.NEWIPC)
+    syscalls.sethostname("vault-auk-17")
 
 
 def test_hide(judged):
@@ -51,5 +58,6 @@ def test_hide(judged):
         "removes": (removes_the_queue, "gone, for everybody"),
         "child": (hides_in_a_child, "nothing has changed"),
         "uts": (only_the_name, "still in sight"),
-        "ipc": (only_the_queue, "but the hostname is"),
+        "ipc": (only_the_queue, f"but the hostname is {socket.gethostname()!r}"),
+        "neighbour": (a_neighbours_answer, "but the hostname is 'vault-auk-17'"),
     })  # fmt: skip

@@ -1,4 +1,4 @@
-"""Notebook 08's check: hold(program) within 64 MiB and 20 processes. What passes, and what each mistake is told."""
+"""Notebook 08's check: hold(program) within a learner's own limits. What passes, and what each mistake is told."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import re
 import pytest
 
 from labrt.errors import LabrtError
+from labrt.lab import given
 from labrt.lab.checks import limits
 from labrt.linux import cgroups, ledger, process
 
 pytestmark = pytest.mark.root
 
 
-def in_a_group(program, *, memory="64M", pids=20, joined=True, keep=False, late=False, answer=None):
+YOURS = object()  # what was asked of this learner
+
+
+def in_a_group(program, *, memory=YOURS, pids=YOURS, joined=True, keep=False, late=False, answer=None):
+    wanted = given.hold()
+    memory = f"{wanted.mib}M" if memory is YOURS else memory
+    pids = wanted.pids if pids is YOURS else pids
     group = cgroups.create("hold")
     try:
         if not late:
@@ -52,9 +59,10 @@ MISTAKES = {
     "not in the group": (lambda program: in_a_group(program, joined=False), "held it to nothing"),
     "limits too late": (lambda program: in_a_group(program, late=True), "held it to nothing"),
     "no memory limit": (lambda program: in_a_group(program, memory=None), "its memory has no limit"),
-    "a million is no MiB": (lambda program: in_a_group(program, memory=64_000_000), "6.* bytes, where 64 MiB are"),
+    "a million is no MiB": (lambda program: in_a_group(program, memory=64_000_000), "6.* bytes, where [0-9]+ MiB are"),
     "no pids limit": (lambda program: in_a_group(program, pids=None), "any number of processes"),
-    "one too many": (lambda program: in_a_group(program, pids=21), "21 processes, not 20"),
+    "a neighbour's": (lambda program: in_a_group(program, memory="64M"), "its memory has 67108864 bytes, where"),
+    "one too few": (lambda program: in_a_group(program, pids=20), "20 processes, not [23]"),
     "answers too little": (lambda program: in_a_group(program, answer=(0,)), "three things"),
     "answers at random": (lambda program: in_a_group(program, answer=(0, {"oom_kill": 0}, {})), "hog ended with 0"),
     "leaves it behind": (lambda program: in_a_group(program, keep=True), "still there|exists"),
@@ -68,10 +76,12 @@ def nothing_stays(labrt_root):
     assert [entry for entry in ledger.entries() if entry.kind == "cgroup"] == []
 
 
-def test_what_holds_passes():
+@pytest.mark.parametrize("name", ["Ada", "Grace"])
+def test_what_holds_passes(name):
+    given.learner(name)
     check = limits.holds(in_a_group)
     assert check.passed, check.saw
-    assert "64 MiB, 20 pids" in check.saw and "no cgroup left" in check.saw
+    assert f"{given.hold().mib} MiB, {given.hold().pids} pids" in check.saw and "no cgroup left" in check.saw
 
 
 @pytest.mark.parametrize(("hold", "hint"), MISTAKES.values(), ids=MISTAKES)
