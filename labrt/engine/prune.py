@@ -220,7 +220,7 @@ def _prune_layers(images: Images, gone: Pruned) -> None:
 
 
 def _named(images: Images) -> set[Digest]:
-    """Return the chain ids of images that have a name. Of an index, those of this machine's image."""
+    """Return the chain ids of images that have a name. Of an index, those of the image that Images.all lists."""
     return {chain for image in images.all() for chain in image.config.chain_ids}
 
 
