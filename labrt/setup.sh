@@ -157,6 +157,7 @@ install_environment() {
     .venv/bin/python -m compileall -q labrt
     rm -rf labrt.egg-info  # setuptools' scratch paper; .venv knows labrt by its own dist-info
     [ "$extras" = lab ] || { install_registry; install_docker; }
+    install_redis
     printf '%s\n' "$made" "$from" "$extras" >.venv/labrt-setup.new
     sync .venv/labrt-setup.new
     mv .venv/labrt-setup.new .venv/labrt-setup
@@ -196,6 +197,26 @@ fetch_docker() {
     # Debian 13 has the client in a package of its own.
     (cd .venv/docker && { apt_get -o APT::Sandbox::User=root download docker-cli 2>/dev/null ||
         apt_get -o APT::Sandbox::User=root download docker.io; })
+}
+
+install_redis() {
+    # The last notebook runs redis. Where Docker Hub does not answer, its image is made of Debian's programs; Debian's
+    # package would start a server, so it is unpacked. Without it the notebook has two sections less.
+    [ ! -x .venv/redis/usr/bin/redis-server ] && ! command -v redis-server >/dev/null || return 0
+    say "unpacking redis into .venv"
+    rm -rf .venv/redis
+    mkdir .venv/redis
+    fetch_redis || { apt_update && fetch_redis; } || { say "apt has no redis: notebook 21 wants Docker Hub"; return 0; }
+    for package in .venv/redis/*.deb; do dpkg-deb -x "$package" .venv/redis; done
+    rm .venv/redis/*.deb
+}
+
+fetch_redis() {
+    # With the libraries that are not here yet: what apt would install.
+    # shellcheck disable=SC2086  # a list of words
+    (cd .venv/redis && wanted=$(apt-get -s install --no-install-recommends redis-server 2>/dev/null |
+        sed -n 's/^Inst \([^ ]*\).*/\1/p') && [ -n "$wanted" ] &&
+        apt_get -o APT::Sandbox::User=root download $wanted)
 }
 
 # Everything together --------------------------------------------------------------------------------------------------

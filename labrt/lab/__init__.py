@@ -6,6 +6,8 @@
     snapshot    what the host has just now, to be compared with later             lab.snapshot()
     exercise    which exercises there are; what helps a learner along             lab.check("01", relay), lab.hint("01")
     checks/     judge an exercise by the kernel's state, one file per notebook    lab.checks.cleans_up(clean_up)
+    own         the learner's function where it passed, else labrt's (ours)          lab.own()("13")
+    redis       redis as an image: Docker Hub's, or one of Debian's packages
     progress    what a learner has done, kept in their home                       lab.progress()
     given       what exercises ask of this learner alone, by a seed               lab.given("05")
     roster      a learner's progress as a file, a class's as a table              labrt lab export
@@ -54,12 +56,12 @@ from types import ModuleType
 from typing import Any
 
 _CALLABLE = (
-    "audit", "daemon", "doctor", "given", "goto", "hub", "ledger", "live", "progress", "rules", "sides", "snapshot",
-    "source", "preflight", "stations", "steps", "workspace",
+    "audit", "daemon", "doctor", "given", "goto", "hub", "ledger", "live", "own", "progress", "rules", "sides",
+    "snapshot", "source", "preflight", "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
     *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",
-    "lifecycle", "meters", "samples", "sheets", "show", "traces", "trees", "wire",
+    "lifecycle", "meters", "ours", "redis", "samples", "sheets", "show", "traces", "trees", "wire",
     "buildgraph", "escapes", "grid", "handover", "roster",
 )  # fmt: skip
 _FUNCTIONS = {

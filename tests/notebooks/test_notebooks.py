@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,34 @@ def test_the_capstone_with_a_registry_that_wants_tokens(build, load, execute, no
     assert "<Token for repository:library/busybox:pull" in said
     assert verdicts(notebook)[0] == "become: passed"
     nothing_left()
+
+
+def test_the_capstone_runs_on_what_its_reader_wrote(build, execute, nothing_left):
+    """redis answers PING in a container that is made by the functions of notebooks 04, 06, 12, 13, 16 and 17."""
+    import time
+
+    from labrt.lab import exercise, progress, redis
+
+    needs = (
+        "import gzip, hashlib, json, os, signal, time\n"
+        "from labrt.linux import cgroups, namespaces, process, syscalls\nfrom labrt.linux.flags import MNT, MS\n"
+    )
+    for number in ("04", "06", "12", "13", "16", "17"):
+        text = next(path for path in SOURCES if path.name.startswith(number)).read_text()
+        name = exercise.EXERCISES[number].name
+        get = exercise.cell_of(text, "get") if number == "13" else ""
+        source = f"{needs}{get}\n{exercise.cell_of(text, name)}"
+        progress.save(progress.Record(number, attempts=1, passed_at=time.time(), source=source, function=name))
+    said = texts(execute(build.build(SOURCES[-1], "solution")))
+    nothing_left()
+    assert "6 of 6 functions are yours" in said
+    if not redis.programs():
+        pytest.skip(redis.MISSING)
+    assert "the config agrees: True" in said
+    assert "PING is answered PONG" in said and "ended with exit code 0" in said
+    if shutil.which("runc") or shutil.which("crun"):
+        for field in ("answered", "version", "hostname", "uid", "network"):
+            assert re.search(rf">{field}</td><td[^>]*>([^<]+)</td><td[^>]*>=</td><td[^>]*>\1</td>", said), field
 
 
 # The committed files --------------------------------------------------------------------------------------------------
