@@ -14,7 +14,7 @@ from aiohttp import web
 from labrt import paths
 from labrt.engine.api import containers, context, errors, inspecting, router, wishes
 from labrt.engine.containers import Containers
-from labrt.errors import Conflict, ImageNotFound, InvalidInput
+from labrt.errors import Conflict, ImageNotFound, InvalidInput, NotFound
 
 
 async def create(request: web.Request) -> web.Response:
@@ -33,7 +33,17 @@ async def create(request: web.Request) -> web.Response:
         raise
     except ImageNotFound:
         raise errors.no_image(str(body["Image"])) from None
+    except NotFound as error:  # a network, a container: were it a 404, `docker` would pull the image and try again
+        raise InvalidInput(_missing(given, error)) from None
     return errors.as_json({"Id": id, "Warnings": []}, 201)
+
+
+def _missing(given: dict[str, Any], error: NotFound) -> str:
+    """Say what is not there as docker does, of networks and of containers whose network was asked for."""
+    kind, _, name = str(given.get("network") or "").partition(":")
+    if kind == "container" and name in error.message:
+        return f"No such container: {name}"
+    return f"network {kind} not found" if kind and f"network is called {kind}" in error.message else str(error)
 
 
 def _create(where: paths.Paths, given: dict[str, Any], body: dict[str, Any]) -> str:

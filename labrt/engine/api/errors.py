@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from labrt.errors import (
+    BuildFailed,
     CommandNotExecutable,
     CommandNotFound,
     Conflict,
@@ -43,13 +44,19 @@ def status(error: Exception) -> int:
 
 def message(error: Exception) -> str:
     """Return what a client is told. Programs look for some words in it: `docker` chooses its exit code by them."""
-    text = str(error)
-    failed = "failed to create task for container: unable to start container process"
+    if isinstance(error, CommandNotFound | CommandNotExecutable):
+        return f"failed to create task for container: {start_failed(error)}"
+    return str(error)
+
+
+def start_failed(error: Exception) -> str:
+    """Say why a program did not start, with the words that runc has for it."""
+    text, why = str(error), ""
     if isinstance(error, CommandNotFound) and not _says(text, "executable file not found", "no such file or directory"):
-        return f"{failed}: {text}: executable file not found in $PATH"
+        why = ": executable file not found in $PATH"
     if isinstance(error, CommandNotExecutable) and not _says(text, "permission denied", "is a directory"):
-        return f"{failed}: {text}: permission denied"
-    return text
+        why = ": permission denied"
+    return f"unable to start container process: {text}{why}"
 
 
 def _says(text: str, *phrases: str) -> bool:
@@ -85,7 +92,8 @@ def encoded(value: Any) -> bytes:
 def in_stream(error: Exception) -> dict[str, Any]:
     """Return the last JSON object of a stream that had begun well."""
     text = message(error)
-    return {"errorDetail": {"message": text}, "error": text}
+    code = {"code": error.code} if isinstance(error, BuildFailed) else {}  # `docker build` ends with it
+    return {"errorDetail": code | {"message": text}, "error": text}
 
 
 def no_image(name: str) -> ImageNotFound:

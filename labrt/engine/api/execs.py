@@ -17,7 +17,7 @@ from labrt.engine.api import attach, context, errors, router, streams
 from labrt.engine.api.pipes import Pipe
 from labrt.engine.container import Container
 from labrt.engine.keys import Keys
-from labrt.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, LabrtError, NotFound
+from labrt.errors import CommandNotFound, Conflict, InvalidInput, LabrtError, NotFound
 from labrt.linux import pty
 from labrt.runtime import wire
 from labrt.runtime.container import Execution
@@ -118,7 +118,14 @@ async def start(request: web.Request) -> web.StreamResponse:
         execution, ends = await _begin(shared, one, attached=False)
         shared.keep(_until_end(one, execution, ends))
         return web.Response()
-    execution, ends = await _begin(shared, one, attached=True)
+    try:
+        execution, ends = await _begin(shared, one, attached=True)
+    except LabrtError as error:  # `docker` learns the exit code from the exec, the reason from its output
+        async with streams.hijack(request, tty=one.tty) as client:
+            said = f"OCI runtime exec failed: exec failed: {errors.start_failed(error)}\r\n".encode()
+            with contextlib.suppress(ConnectionError):
+                await client.write(said if one.tty else wire.frame(wire.STDOUT, said))
+        return streams.Taken()
     try:
         async with streams.hijack(request, tty=one.tty) as client:
             with contextlib.suppress(ConnectionError):
@@ -161,7 +168,7 @@ async def _begin(shared: context.Context, one: Exec, *, attached: bool) -> tuple
 
 
 def _code_of(error: LabrtError) -> int:
-    return 127 if isinstance(error, CommandNotFound) else 126 if isinstance(error, CommandNotExecutable) else 125
+    return 127 if isinstance(error, CommandNotFound) else 126
 
 
 def _pipes(wanted: dict[str, Any], attached: bool) -> tuple[list[int], dict[int, int]]:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from labrt.engine import moments
-from labrt.engine.api import context, errors, router
+from labrt.engine.api import context, errors, inspecting, router
 from labrt.engine.images import Images
 from labrt.errors import Conflict, ImageNotFound, InvalidInput, LabrtError, NotFound
 from labrt.image.image import Image
@@ -57,7 +57,14 @@ def _grouped(images: Images) -> dict[str, list[Image]]:
 
 
 def _tags(group: list[Image]) -> list[str]:
-    return [image.reference._replace(digest=None).familiar for image in group if image.reference.tag]
+    return [image.reference._replace(digest=None).familiar for image in group
+            if image.reference.tag and not is_nameless(image.reference)]  # fmt: skip
+
+
+def is_nameless(reference: Reference) -> bool:
+    """Whether nobody named it: a build or commit without a name, which docker shows as <none>."""
+    digits = len(reference.tag or "") == 12 and not set(reference.tag or "") - set("0123456789abcdef")
+    return digits and bare(reference) in ("localhost/built", "localhost/committed")
 
 
 def bare(reference: Reference) -> str:
@@ -66,7 +73,7 @@ def bare(reference: Reference) -> str:
 
 
 def _digests(group: list[Image]) -> list[str]:
-    names = {bare(image.reference): image.descriptor.digest for image in group}
+    names = {bare(image.reference): image.descriptor.digest for image in group if not is_nameless(image.reference)}
     return [f"{name}@{digest}" for name, digest in names.items()]
 
 
@@ -83,8 +90,9 @@ def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str
     until = min((moments.parse(text) for text in wanted.get("until", ())), default=None)
     for group in _grouped(store).values():
         image, created = group[0], _created(group[0])
-        if any(value.lower() in ("true", "1") for value in wanted.get("dangling", ())):
-            continue  # an image without a name is none here: prune takes its layers
+        dangling = {value.lower() in ("true", "1") for value in wanted.get("dangling", ())}
+        if dangling and all(is_nameless(one.reference) for one in group) not in dangling:
+            continue
         if not router.has_labels(dict(image.config.labels), wanted.get("label", [])):
             continue
         if "reference" in wanted:
@@ -245,7 +253,9 @@ def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, A
     images, told, freed = Images(shared.where), [], 0
     everything = any(value.lower() in ("false", "0") for value in wanted.get("dangling", ()))
     users = shared.containers().image_ids()
-    for image in images.all() if everything else ():
+    for image in images.all():
+        if not everything and not is_nameless(image.reference):
+            continue
         if image.id in users or not router.to_prune(dict(image.config.labels), _created(image), wanted):
             continue
         size = size_of(images, image)
@@ -262,14 +272,21 @@ async def commit(request: web.Request) -> web.Response:
     container = await shared.named(request.query.get("container", ""))
     body = await router.body(request)
     repository, tag_ = request.query.get("repo", ""), request.query.get("tag", "")
+    config = (await shared.call(inspecting.container, container))["Config"]
+    config["Env"] = [entry for entry in config.get("Env") or () if not entry.startswith("HOSTNAME=")]
     how = {
         "reference": _target(repository, tag_) if repository else None, "author": request.query.get("author", ""),
         "message": request.query.get("comment", ""), "pause": router.flag(request, "pause", default=True),
-        "change": [*_from_body(body), *filter(None, request.query.get("changes", "").split("\n"))],
+        "change": [*_from_body(config | {key: value for key, value in body.items() if value}), *_changes(request)],
     }  # fmt: skip
     id = await shared.apart(_commit, container, how)
     container.note("commit", imageID=id)
     return errors.as_json({"Id": id}, 201)
+
+
+def _changes(request: web.Request) -> list[str]:
+    """Read the instructions: each a parameter of its own, or several with a newline between."""
+    return [line for text in request.query.getall("changes", []) for line in text.split("\n") if line]
 
 
 def _from_body(body: dict[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ def remember(container: Container, body: dict[str, Any], image: ImageConfig) -> 
         "Image": body["Image"],
         "Cmd": ([cmd] if isinstance(cmd, str) else cmd) or None,
         "Volumes": ({place: {} for place in image.volumes} | (body.get("Volumes") or {})) or None,
+        "Env": _environment(body.get("Env") or [], [*image.env]),
         "OnBuild": None,
         "WorkingDir": body.get("WorkingDir") or image.working_dir,
         "User": body.get("User") or image.user,
@@ -34,6 +35,12 @@ def remember(container: Container, body: dict[str, Any], image: ImageConfig) -> 
     network = (body.get("NetworkingConfig") or {}).get("EndpointsConfig") or {}
     kept = {"Config": config, "HostConfig": body.get("HostConfig") or {}, "Endpoints": network}
     files.replace(_path(container), json.dumps(kept).encode())
+
+
+def _environment(given: list[str], usual: list[str]) -> list[str]:
+    """Return what was given, and of the image's what was not given anew: a name alone takes it away."""
+    names = {entry.partition("=")[0] for entry in given}
+    return [entry for entry in given if "=" in entry] + [e for e in usual if e.partition("=")[0] not in names]
 
 
 def asked(container: Container) -> dict[str, Any]:
