@@ -5,8 +5,9 @@
 
 Every process of the runtime is a teller: they inherit the FIFO by fork, and lose it at execve. Told is each call of
 syscalls.py, after it came back, with its result or its error; and of what Python itself calls kill and execve, and
-making, removing and writing to cgroups. Left out is what only looks (QUIET), and what comes after init has closed
-all that is not the container's. A line that finds the FIFO full is not waited for: the next one says how many are
+making, removing and writing to cgroups. Left out is what only looks (QUIET), what python-prctl and libseccomp ask,
+what is said over netlink (interfaces, addresses), and what comes after init has closed all that is not the
+container's. A line that finds the FIFO full is not waited for: the next one says how many are
 lost. Who never calls `join` pays nothing: no function is replaced.
 
 An event: {"kind": "call", "text": "sethostname('box')", "role": "init", "pid": 1, "request": 3, "result": …}. The

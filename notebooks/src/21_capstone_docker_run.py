@@ -263,7 +263,8 @@ with open(os.path.join(home, "answers"), "w+") as answers:
     by_hand = lab.checks.parse_probe(answers.read())
 
 # %%
-result = labrt.run(reference, "sh", "-c", PROBE, hostname="capstone", memory="64m", pids_limit=32)
+limits = {"memory": "64m", "pids_limit": 32}
+result = labrt.run(reference, "sh", "-c", PROBE, hostname="capstone", network="none", **limits)
 by_labrt = lab.checks.parse_probe(result.stdout)
 same = {field: "=" if by_hand.get(field) == answer else "≠" for field, answer in by_labrt.items()}
 rows = [[field, by_hand.get(field), same[field], answer] for field, answer in by_labrt.items()]
@@ -375,7 +376,7 @@ if redis:
             pids = group.pids.current
             syscalls.pidfd_send_signal(child.pidfd, 15)
             with open(os.path.join(sheet, "answer")) as answer:
-                print("PING is answered", answer.read())
+                print("PING is answered", answer.read().strip())
             print("redis had", pids, "processes and threads, and ended with", child.wait(10))
 
 # %% [markdown]
@@ -396,7 +397,7 @@ echo version=$(redis-server --version | cut -d ' ' -f 3)
 echo hostname=$(hostname)
 echo uid=$(id -u)
 echo network=$(ls /sys/class/net 2>/dev/null || cut -d: -f1 /proc/net/dev | tail -n +3)
-echo capabilities=$(grep CapEff /proc/self/status | tr -dc 0-9a-f)
+echo capabilities=$(grep CapEff /proc/self/status | cut -f 2)
 """
 
 # %%
