@@ -32,7 +32,7 @@ LAST = 21
 Answer = tuple[Status, str] | tuple[Status, str, str]
 MODULES = ("jupyterlab", "ipykernel", "ipywidgets")
 # Programs of others that a notebook shows beside labrt; without them it says so, and goes on.
-HELPERS: Mapping[str, tuple[str, ...]] = {"runc": ("16",), "skopeo": ("12", "13")}
+HELPERS: Mapping[str, tuple[str, ...]] = {"runc": ("16", "21"), "skopeo": ("12", "13"), "docker": ("19",)}
 _NETWORK = ("bridge", "nft", "forwarding")
 NETWORKS = ("14", "15")  # these lay cables and write rules
 PORT = 8888  # JupyterLab's, see setup.sh

@@ -135,6 +135,18 @@ def test_the_capstone_with_a_registry_that_wants_tokens(build, load, execute, no
     nothing_left()
 
 
+def test_the_engine_without_docker(build, execute, nothing_left):
+    source = next(path for path in SOURCES if path.name.startswith("19_"))
+
+    def change(cells) -> None:
+        cells[1].source = f"from labrt.lab import daemon as where\nwhere.find_docker = str\n{cells[1].source}"
+
+    notebook = execute(build.build(source, "solution"), change=change)
+    assert "no docker here" in texts(notebook)
+    assert verdicts(notebook) == ["listing: passed"]
+    nothing_left()
+
+
 def test_the_capstone_runs_on_what_its_reader_wrote(build, execute, nothing_left):
     """redis answers PING in a container that is made by the functions of notebooks 04, 06, 12, 13, 16 and 17."""
     import time
