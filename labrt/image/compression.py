@@ -32,6 +32,7 @@ _PIECE = 1 << 18
 # zstd's decoder gives all output of an input at once, and 4 bytes of input can ask for 128 KiB. So feed it little.
 _ZSTD_READ = 1 << 10
 _GZIP = b"\x1f\x8b"
+_RESERVED = 0xE0  # bits of a gzip header's flags: RFC 1952 wants an error where one is set
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}
 
@@ -189,6 +190,8 @@ def _gunzip(data: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
                 raise UnsafeLayer("after the end of the gzip stream come bytes that are no gzip")
             data = read(_READ)  # zeros pad to a block; harmless
             continue
+        if len(data) > 3 and data[3] & _RESERVED:  # zlib says so by itself, ISA-L does not
+            raise UnsafeLayer("the gzip stream is broken: unknown header flags set")
         member = zlib.decompressobj(wbits=31)
         while not member.eof:
             if not data:
@@ -201,8 +204,8 @@ def _gunzip(data: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
                 yield piece
             data = member.unconsumed_tail or (b"" if member.eof else read(_READ))
         data = member.unused_data or read(_READ)
-        if len(data) == 1:
-            data += read(_READ)
+        while 0 < len(data) < 4 and (more := read(_READ)):
+            data += more
 
 
 def _unzstd(data: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:

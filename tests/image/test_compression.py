@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import zlib
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -88,6 +89,17 @@ def test_broken(how):
     data[len(data) // 2] ^= 0xFF
     with pytest.raises(UnsafeLayer, match="broken"):
         compute_diff_id(io.BytesIO(bytes(data)))
+
+
+@pytest.mark.parametrize("pieces", [1, 1 << 16])
+def test_flags_that_gzip_keeps_for_later_are_an_error_in_each_member(pieces):
+    """RFC 1952, section 2.3.1.2: so a layer is not good on one machine, where ISA-L inflates, and broken on another."""
+    for number in (0, 1):
+        members = [bytearray(gzip.compress(b"one")), bytearray(gzip.compress(b"two"))]
+        members[number][3] |= 0x20
+        raw = io.BytesIO(b"".join(members))
+        with pytest.raises(UnsafeLayer, match="unknown header flags set"):
+            Source(SimpleNamespace(read=lambda size, raw=raw: raw.read(min(size, pieces)))).drain()
 
 
 def test_bytes_after_the_end():
