@@ -305,8 +305,8 @@ def retry_after(value: str) -> float | None:
     """Seconds that a Retry-After asks for, given as a number or as a date; None when it says nothing readable."""
     from email.utils import parsedate_to_datetime
 
-    if value.strip().isdecimal():
-        return float(value)
+    if (text := value.strip()).isdecimal():
+        return float(text)  # the stripped one: what Python strips, float() need not pass over
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, IndexError, OverflowError):
