@@ -464,7 +464,8 @@ labrt.reset()
 #    deletes `/bin/ls`?
 # 2. Why is `pivot_root` the last step of the plan, and `unshare(CLONE_NEWCGROUP)` the first of `become`?
 # 3. The registry sends a manifest with an evil layer in it, and the right digest for it. Who notices, and when?
-#
+
+# %% [markdown]
 # Answers: 1: the layers, not `upper`; there a whiteout hides the file from one of them. 2: the mounts that come before
 # name the old root's paths; and the cgroup mounts show what the namespace calls its root. 3: nobody, if you asked by
 # tag: digests say that it is what was named, not that it is good. Who pins the manifest's digest, or checks a
