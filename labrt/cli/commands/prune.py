@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import click
 
 GOES = ("all stopped containers", "all networks that no container is in",
-        "all layers, blobs and partial downloads that nothing leads to", "all build cache that no image has")  # fmt: skip
+        "all layers, blobs and partial downloads that nothing leads to",
+        "all build cache that no image has")  # fmt: skip
 GOES_TOO = "all images without a container made from them, and all build cache"
 
 

@@ -150,8 +150,8 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
             file = tarfile.TarInfo(name)
             file.size, file.mode, file.uid, file.gid = len(content), mode, uid, gid
             archive.addfile(file, io.BytesIO(content))
-        for name in ("sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm", "mkdir",
-                     "httpd", "wget"):  # fmt: skip
+        for name in ("sh", "id", "cat", "ls", "stat", "sleep", "touch", "chown", "mknod", "mount", "true", "rm",
+                     "mkdir", "httpd", "wget"):  # fmt: skip
             link = tarfile.TarInfo(f"bin/{name}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
