@@ -15,8 +15,8 @@ print("exit code:", result.exit_code)
 
 # %% [markdown]
 # Read the answer once more. The program has a hostname that nobody gave to this machine. It is process 1. It sees no
-# process but its own children, and a root directory with a dozen names in it. (It asked for no network; of these are
-# notebooks 14 and 15.)
+# process but its own children, and a root directory with a dozen names in it: that of the image `busybox`. (It asked
+# for no network; of these are notebooks 14 and 15.)
 #
 # No machine was started. That was one ordinary process, to which the kernel shows less than to others. The whole course
 # is about how it is asked to.

@@ -100,8 +100,8 @@ lab.diagrams.panels(process.run_in_child(story), title="A process and its child,
 # %% [markdown]
 # ## wait: how did it end?
 #
-# A parent learns from `waitpid` how its child ended: a *status*, in which there are two numbers. The upper byte is the
-# exit code; the lower one is the signal that killed it, or 0.
+# A parent learns from `waitpid` how its child ended: a *wait status*, in which there are two numbers. The upper byte is
+# the exit code; the lower one is the signal that killed it, or 0.
 #
 # **Predict:** a shell shows one number only. Which one for a program that was killed by signal 9?
 

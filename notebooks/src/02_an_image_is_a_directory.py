@@ -35,8 +35,8 @@ lab.show.stack([lab.show.Sheet(str(part.digest.short), part.size) for part in im
 # %% [markdown]
 # ## chroot: start the paths elsewhere
 #
-# Each process has a *root*: the directory at which a path that begins with `/` starts. `chroot(2)` sets another one,
-# for this process and its children. We do it in a child, and let that become the image's shell.
+# Each process has a *root directory*, at which a path that begins with `/` starts. `chroot(2)` sets another one, for
+# this process and its children. We do it in a child, and let that become the image's shell.
 
 # %%
 from labrt.linux import process
@@ -142,9 +142,9 @@ with tarfile.open(fileobj=raw) as archive:
     archive.list(verbose=False)
 
 # %% [markdown]
-# A link, and then a file through it. Who unpacks that name by name has just got a new cron job. labrt's own `layer`
-# takes every path as a process *inside* would, the link's too. The job lands in the archive's own `/etc`, and harms
-# nobody:
+# A link, and then a file through it: *path traversal*. Who unpacks that name by name has just got a new cron job.
+# labrt's own `layer` takes every path as a process *inside* would, the link's too. The job lands in the archive's own
+# `/etc`, and harms nobody:
 
 # %%
 raw.seek(0)

@@ -81,8 +81,8 @@ print(host_sees(f"{place}/leak"))
 # ## Peers
 #
 # The copy in the new namespace is not just a copy: it is a **peer** of the original. What is mounted below one is
-# mounted below all of its group. The kernel says who belongs together, in `/proc/self/mountinfo`: same number, same
-# group.
+# mounted below all of its *peer group*. The kernel says who belongs together, in `/proc/self/mountinfo`: same number,
+# same group.
 
 # %%
 def ours(word=None):

@@ -136,13 +136,14 @@ guess.saw(answers["a plain directory"] == "done")
 # | | or the old one's new place is not below it, |
 # | | or a mount is *shared*, and the swap would show in other namespaces |
 #
-# So a directory is made a mount by binding it onto itself, and all mounts become private first. (Where `/` is an
+# So a directory is made a mount by a *bind mount* onto itself, and all mounts become private first. (Where `/` is an
 # initial ramdisk, as in some test machines, the kernel always says EINVAL.)
 
 # %% [markdown]
 # ## The tree flips
 #
-# Now slowly. A child binds the box, mounts a `/proc` in it to be able to look, and pivots: the old root goes to `/old`.
+# Now slowly. A child binds the box, mounts a `/proc` in it to be able to look, and pivots: the old root goes to `/old`,
+# which the manual calls *put_old*.
 # Then it takes that off. Three looks at `mountinfo`:
 
 # %%
@@ -160,7 +161,7 @@ def flip():
 lab.diagrams.panels(process.run_in_child(flip, namespaces="mnt"), title="The mounts that the child sees")
 
 # %% [markdown]
-# What was root hangs below what was deep in it, like a glove turned inside out. `MNT.DETACH` cuts the branch off, with
+# What was root hangs below what was deep in it, like a glove turned inside out. `MNT_DETACH` cuts the branch off, with
 # all that is on it: on your host nothing is unmounted, the child had a copy. After that no path leads there. What is
 # not in the tree cannot be reached.
 

@@ -50,7 +50,7 @@ def make_layers():
 make_layers()
 
 # %% [markdown]
-# Now one `mount`. overlayfs wants the highest layer first, as one reads from top to bottom.
+# Now one `mount`: a *union mount*. overlayfs wants the highest layer first, as one reads from top to bottom.
 
 # %%
 from labrt.linux import mounts

@@ -35,8 +35,8 @@ print(*(f"{len(layer)} bytes" for layer in layers))
 
 # %% [markdown]
 # That is all: HTTP, `GET`, three kinds of paths. `/v2/` asks whether this is a registry. `…/manifests/TAG` turns a name
-# into a manifest or an index. `…/blobs/DIGEST` fetches what the manifest names. The specification of it is shorter than
-# this course.
+# into a manifest or an index. `…/blobs/DIGEST` fetches what the manifest names. What stands before them is the
+# *repository*, `library/busybox`. The specification of it is shorter than this course.
 
 # %% [markdown]
 # ## By hand

@@ -94,14 +94,30 @@ def _hints_for_clean_up(mounted: bool, left: bool, noted: bool, problem: str) ->
     if "EBUSY" in problem or "busy" in problem:
         return ("the kernel says busy: something is still mounted there", ORDER, "for entry in reversed(entries): …")
     if problem:
-        return (f"it raised {problem}", "look at one entry: print(entries[0].kind, entries[0].what)")
+        return (
+            f"it raised {problem}",
+            "look at one entry: print(entries[0].kind, entries[0].what)",
+            "for entry in reversed(entries): unmount or rmdir entry.what, by its kind; then ledger.strike(entry)",
+        )
     if mounted:
         forgot = "the kernel still has the mounts"
         forgot = forgot if noted else "the ledger has forgotten what the kernel still has"
-        return (forgot, "take down first, then strike out: mounts.unmount(entry.what); ledger.strike(entry)")
+        return (
+            forgot,
+            "take down first, then strike out: the ledger is only a list",
+            'where entry.kind == "mount": mounts.unmount(entry.what); ledger.strike(entry)',
+        )
     if left:
         gone = "the mounts are gone, but the directories that they were mounted on are not"
-        return (gone, 'a "directory" goes by os.rmdir(entry.what)')
+        return (
+            gone,
+            "the mount point was made for the mount, and is an entry of its own",
+            'where entry.kind == "directory": os.rmdir(entry.what), after its mount; ledger.strike(entry)',
+        )
     if noted:
-        return ("the kernel has forgotten, the ledger has not", "ledger.strike(entry) crosses an entry out")
+        return (
+            "the kernel has forgotten, the ledger has not",
+            "what is gone is crossed out, or the next reset looks for it",
+            "ledger.strike(entry), at the end of the loop",
+        )
     return ()

@@ -70,6 +70,7 @@ def _judge(ran: Ran) -> Check:
 def _hints(ran: Ran, told: dict[str, str], shared: list[str]) -> tuple[str, ...]:
     no_proc = (
         "it sees no /proc: that is a mount, and in a new mount namespace somebody has to make it",
+        "`mounts` is a list of objects with destination, type and source; proc(5) is a type",
         '"mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}]',
     )
     if not told and "/proc/" in ran.error:  # runc itself looks there
@@ -79,14 +80,27 @@ def _hints(ran: Ran, told: dict[str, str], shared: list[str]) -> tuple[str, ...]
         return (
             f"the program did not answer, and {ran.runtime} says: {complaint}",
             "is `args` in process, as it was given? And a PATH in env, to find sh?",
+            '"process": {"args": args, "cwd": "/", "env": ["PATH=/bin:/usr/bin"], …}',
         )
     if not told.get("pid"):
         return no_proc
     if shared:
         missing = ", ".join(f'{{"type": "{KINDS[kind]}"}}' for kind in shared)
-        return (f"it shares with the host: {', '.join(shared)}", f"linux.namespaces lacks {missing}")
+        return (
+            f"it shares with the host: {', '.join(shared)}",
+            "each kind of namespace that is to be new stands in linux.namespaces, by its type",
+            f"linux.namespaces lacks {missing}",
+        )
     if told.get("hostname") != "lesson":
-        return (f"its hostname is {told.get('hostname')!r}", '"hostname": "lesson"')
+        return (
+            f"its hostname is {told.get('hostname')!r}",
+            "the name stands at the top of the document, beside process and root",
+            '"hostname": "lesson"',
+        )
     if ran.exit_code != 5:
-        return (f"the program ended with 5, and {ran.runtime} with {ran.exit_code}", "is `args` as it was given?")
+        return (
+            f"the program ended with 5, and {ran.runtime} with {ran.exit_code}",
+            "which program is it that ran? A shell around it has an exit code of its own",
+            '"args": args, as it was given',
+        )
     return ()

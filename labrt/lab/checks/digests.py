@@ -75,7 +75,11 @@ def _say(answer: object) -> str:
 
 def _hints(answer: object, blobs: list[bytes], diff_ids: list[str], chain: list[str]) -> tuple[str, ...]:
     if not isinstance(answer, list):
-        return ("it should return two lists: diff_ids, chain_ids", "return diff_ids, chain_ids")
+        return (
+            "it should return two lists: diff_ids, chain_ids",
+            "two values with a comma between them are a tuple, and that is what is looked for",
+            "return diff_ids, chain_ids",
+        )
     found, found_chain = answer
     if found != diff_ids:
         return _hints_for_diff_ids(found, blobs, diff_ids)
@@ -92,9 +96,17 @@ def _hints_for_diff_ids(found: list[str], blobs: list[bytes], diff_ids: list[str
             "gzip.decompress(blob)",
         )
     if found == [each.removeprefix("sha256:") for each in diff_ids]:
-        return ("the algorithm is a part of a digest", 'it is written "sha256:" + the 64 digits')
+        return (
+            "the algorithm is a part of a digest",
+            "who reads it later knows only from the digest itself how to compare",
+            'it is written "sha256:" + the 64 digits',
+        )
     if sorted(found) == sorted(diff_ids):
-        return ("the right ones, in another order", "base first, as they were given")
+        return (
+            "the right ones, in another order",
+            "layers are laid upon each other: the order is a part of the image",
+            "base first, as they were given: for blob in blobs",
+        )
     return ("the diff ids are others", *_UNWRITTEN[:2])
 
 
@@ -103,9 +115,17 @@ def _hints_for_chain(found: list[str], diff_ids: list[str], chain: list[str]) ->
     if found == diff_ids:
         return ("these are the diff ids again: they say nothing of what lies below", _UNWRITTEN[2], rule)
     if found[:1] != chain[:1]:
-        return ("the first chain id is the first diff id itself: below it is nothing", _UNWRITTEN[2])
+        return (
+            "the first chain id is the first diff id itself: below it is nothing",
+            "only from the second on is there a chain id to hash a diff id with",
+            _UNWRITTEN[2],
+        )
     if found[:2] == chain[:2]:
-        return ("the first two are right; the third must be made of the *chain id* below, not of the diff id", rule)
+        return (
+            "the first two are right; the third must be made of the *chain id* below, not of the diff id",
+            "for the second layer these two are the same, from the third on they are not",
+            rule,
+        )
     return (
         "the second is wrong already: what exactly is hashed?",
         "two digests as text, both with their sha256:, and one blank between them; no line end",

@@ -124,6 +124,7 @@ def _hints_for_limits(seen: Seen, wanted: Wanted) -> tuple[str, ...]:
     if seen.swap:
         return (
             "behind the wall there is still swap: the hog would slow down there, and not be stopped",
+            "memory and swap are limited by two files; no swap is a limit of 0",
             "group.memory.swap_max = 0",
         )
     return ()
@@ -133,7 +134,11 @@ def _hints_for_answers(hog: Any, bomb: Any) -> tuple[str, ...]:
     shape = "return (exit, group.memory.events, group.pids.events), read while the group is still there"
     for answer in (hog, bomb):
         if not (isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(one, dict) for one in answer[1:])):
-            return (f"it came back with {answer!r:.80}: not with the three things that were asked for", shape)
+            return (
+                f"it came back with {answer!r:.80}: not with the three things that were asked for",
+                "how the program ended, and what two controllers counted: a number, and two dictionaries",
+                shape,
+            )
     if hog[0] != 128 + signal.SIGKILL or not hog[1].get("oom_kill"):
         return (
             f"the hog ended with {hog[0]}, and oom_kill is {hog[1].get('oom_kill', 'missing')}: is that its own exit?",
@@ -141,7 +146,11 @@ def _hints_for_answers(hog: Any, bomb: Any) -> tuple[str, ...]:
             shape,
         )
     if not bomb[2].get("max"):
-        return ("pids.events does not tell of a refused fork", shape)
+        return (
+            "pids.events does not tell of a refused fork",
+            "it is the events of the group that the program was in, read when the program has ended",
+            shape,
+        )
     return ()
 
 

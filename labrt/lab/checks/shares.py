@@ -84,7 +84,11 @@ def _hints(light: cgroups.Cgroup, heavy: cgroups.Cgroup, used: Used) -> tuple[st
         )
     first, second = light.cpu.weight, heavy.cpu.weight
     if second < first:
-        return (f"the light one weighs {first}, the heavy one {second}: it is the other way round", _UNWRITTEN[2])
+        return (
+            f"the light one weighs {first}, the heavy one {second}: it is the other way round",
+            "who weighs more is served more often",
+            _UNWRITTEN[2],
+        )
     if not 2.5 <= second / first <= 3.5:
         return (
             f"the weights are {first} and {second}: what is that as a ratio?",
@@ -100,7 +104,11 @@ def _hints(light: cgroups.Cgroup, heavy: cgroups.Cgroup, used: Used) -> tuple[st
         )
     if 2 <= used.ratio <= 4.5 and used.alone > 1.6 * used.light:
         return ()
-    return ("weights and CPU are right, but somebody else was busy on it: run the check again",)
+    return (
+        "weights and CPU are right, but somebody else was busy on it: run the check again",
+        f"measured: {used.light:.2f} to {used.heavy:.2f} CPUs, and {used.alone:.2f} alone; nothing of yours is wrong",
+        "choose a CPU on which less is going on: light.cpuset.cpus = heavy.cpuset.cpus = …",
+    )
 
 
 def _one_queue(*groups: cgroups.Cgroup) -> bool:
