@@ -40,8 +40,8 @@ container.remove(force=True)
 # %% [markdown]
 # ## Ours, run by others
 #
-# labrt's own config for busybox, in a bundle, handed to whichever of *runc* and *crun* is here, and to labrt, which as a
-# program beside these is called *labrt-oci*.
+# labrt's own config for busybox, in a bundle, handed to whichever of *runc* and *crun* is here, and to labrt, which as
+# a program beside these is called *labrt-oci*.
 # **Predict:** which process number does the program see for itself in runc?
 
 # %%
