@@ -91,6 +91,8 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
         if not select.select([spare], [], [], 0.005)[0]:
             # Nobody waits, so once more: what it writes to is then a copy of our own, which a fork's memory is not yet.
             _warm_up()
+            if not select.select([spare], [], [], 0.005)[0]:
+                from labrt.runtime.networks import attachment  # noqa: F401 - most containers have a network
         message, fds = wire.receive(spare)
         spare.close()
         if message and "LABRT_TRACE" in os.environ:

@@ -3,7 +3,6 @@
     sudo .venv/bin/python -m tests.bench.bench_network [SECONDS]
 
 1. iperf3 (Debian's) from this machine to a container, over its veth, and to a port that it publishes. Through docker's
-1. iperf3 (Debian's) from this machine to a container, over its veth, and to a port that it publishes. Through docker's
    default network likewise, if a dockerd answers (with an image `busybox`); in turn, and with the same iperf3.
 
 Prints medians and ratios; nothing here asserts a time.

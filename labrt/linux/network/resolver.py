@@ -15,7 +15,7 @@ See RFC 1035, RFC 7766; resolv.conf(5). The messages themselves are dnslib's. No
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import selectors
 import socket
 import struct
@@ -177,7 +177,7 @@ class Resolver:
         family = socket.AF_INET6 if ":" in server else socket.AF_INET
         kind = socket.SOCK_STREAM if stream else socket.SOCK_DGRAM
         sock = socket.socket(family, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        number = secrets.token_bytes(2)
+        number = os.urandom(2)
         waiting = _Waiting(answer, query, others, time.monotonic() + PATIENCE, stream)
         message = number + query[2:]
         try:

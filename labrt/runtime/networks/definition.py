@@ -7,7 +7,6 @@ A value; what it is made of in the kernel is uplink.py's.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -86,4 +85,6 @@ def house(where: Paths) -> str:
     """Return what this labrt's tables and interfaces are called by: several may live on one machine."""
     if where.state == "/var/lib/labrt":
         return "labrt"
+    import hashlib  # 5 ms, which most labrts need not wait for
+
     return f"labrt-{hashlib.sha256(where.state.encode()).hexdigest()[:6]}"
