@@ -261,7 +261,7 @@ def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, A
         size = size_of(images, image)
         with contextlib.suppress(LabrtError):
             lines = [_told(line) for line in images.remove(image.reference.familiar)]
-            told += lines
+            told += [line for line in lines if "Deleted" in line or not is_nameless(image.reference)]
             freed += size if any("Deleted" in line for line in lines) else 0
     return {"ImagesDeleted": told or None, "SpaceReclaimed": freed}
 
