@@ -26,6 +26,13 @@ def test_the_launcher():
     assert "labrt.runtime.monitor" in done.stdout and not SLOW & set(done.stdout.split())
 
 
+def test_a_monitor_with_a_network():
+    code = f"import sys; sys.path[:] = {sys.path!r}\n"
+    code += "from labrt.runtime import forkserver; from labrt.runtime.networks import attachment; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert "labrt.linux.network.firewall" in done.stdout and not SLOW & set(done.stdout.split())
+
+
 def test_labrt_oci():
     code = f"import sys; sys.path[:] = {sys.path!r}\nfrom labrt.cli.oci import commands\n"
     code += "from labrt.runtime.oci import create, execution, lifecycle; print(*sys.modules)"

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import NamedTuple
 
 from labrt.linux import rtnetlink
 from labrt.linux.network import links
 from labrt.linux.rtnetlink import IFADDRMSG, attribute
+from labrt.shapes import Record
 
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST, IFA_F_NODAD = 1, 2, 4, 0x02
 
 
-class Address(NamedTuple):
+class Address(Record):
     """An address of an interface, with the length of its network's prefix."""
 
     interface: str

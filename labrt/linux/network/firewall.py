@@ -22,12 +22,16 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
 from labrt.linux.network import nft
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Publication(NamedTuple):
+class Publication(Record):
     """One port of the host that leads to one of a container. `host` "" is every address of this machine.
 
     `to` decides about IPv4 or IPv6, and `host` must be of the same kind.
@@ -199,7 +203,7 @@ class Firewall:
         return f"Firewall({self.table!r})"
 
 
-class Counter(NamedTuple):
+class Counter(Record):
     """What went by one rule since it was made."""
 
     chain: str

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import NamedTuple
 
 from labrt.linux import rtnetlink
 from labrt.linux.network import links
+from labrt.shapes import Record
 
 # linux/neighbour.h
 RTM_GETNEIGH = 30
@@ -29,7 +29,7 @@ NDMSG = struct.Struct("=BxxxiHBB")  # what messages begin with
 AF_BRIDGE = 7
 
 
-class Neighbour(NamedTuple):
+class Neighbour(Record):
     """One neighbour. `mac` is "" as long as nobody has answered; `state` as ip-neighbour(8) calls it."""
 
     interface: str
@@ -38,7 +38,7 @@ class Neighbour(NamedTuple):
     state: str
 
 
-class Learned(NamedTuple):
+class Learned(Record):
     """A MAC, and the port of a bridge that leads to it."""
 
     port: str

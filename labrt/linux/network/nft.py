@@ -13,9 +13,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import Any
 
 from labrt.errors import LabrtError, NotSupported, kernel_error
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PLACES = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft")
 

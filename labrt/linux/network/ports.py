@@ -15,15 +15,15 @@ import errno
 import os
 import socket
 import struct
-from typing import NamedTuple
 
 from labrt.errors import Conflict, InvalidInput, NotFound, kernel_error
+from labrt.shapes import Record
 
 KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 _LISTEN, _UNCONNECTED = "0A", "07"  # states in /proc/net/tcp and /proc/net/udp
 
 
-class Holder(NamedTuple):
+class Holder(Record):
     """Who listens on a port. `pid` 0: a process of somebody else's, that we may not look at."""
 
     pid: int

@@ -22,7 +22,10 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 CHUNK = 1 << 16

@@ -21,7 +21,12 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+
+from labrt.shapes import Protocol, Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 READ = selectors.EVENT_READ
 TTL = 600  # seconds that an answer may be kept; Docker's
@@ -41,7 +46,7 @@ class Names(Protocol):
         """Return the name of an address."""
 
 
-class _Waiting(NamedTuple):
+class _Waiting(Record):
     """A question that an upstream server was asked."""
 
     answer: Callable[[bytes], None]

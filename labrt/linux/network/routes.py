@@ -12,11 +12,11 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-from typing import NamedTuple
 
 from labrt.linux import rtnetlink
 from labrt.linux.network import links
 from labrt.linux.rtnetlink import RT_SCOPE_UNIVERSE, attribute
+from labrt.shapes import Record
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTA_DST, RTA_OIF, RTA_GATEWAY = 1, 4, 5
@@ -26,7 +26,7 @@ RTMSG = struct.Struct("=BBBBBBBBI")  # what messages begin with
 PROTOCOLS = {1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 16: "dhcp"}  # /etc/iproute2/rt_protos
 
 
-class Route(NamedTuple):
+class Route(Record):
     """One way: packets for `destination` leave by `interface`, to the gateway `via` ("": they are there then).
 
     `protocol` is who made it: kernel (with an address), boot and static (somebody), ra (an IPv6 router), dhcp.

@@ -18,7 +18,6 @@ import json
 import os
 import socket
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from labrt.errors import Conflict, LabrtError, NotFound
 from labrt.image import files
@@ -30,9 +29,14 @@ from labrt.runtime.networks import definition, etc, helper, uplink
 from labrt.runtime.networks.definition import Network
 from labrt.runtime.networks.leases import Endpoint, Leases
 from labrt.runtime.networks.publishing import Published
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Plug(NamedTuple):
+class Plug(Record):
     """One network that a container is in: what it is called there and here, and what it has."""
 
     network: Network

@@ -10,15 +10,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from labrt.errors import NotFound
 from labrt.paths import Paths
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 DEFAULT = "bridge"  # the network of who asks for none
 
 
-class Subnet(NamedTuple):
+class Subnet(Record):
     """One range of addresses. `gateway` is the host's own on the bridge; `ip_range` "" means all of the subnet."""
 
     subnet: str
@@ -36,7 +40,7 @@ class Subnet(NamedTuple):
         return int(self.subnet.partition("/")[2])
 
 
-class Network(NamedTuple):
+class Network(Record):
     """One network. `interface` is its bridge, of a macvlan the host's card; `mtu` 0 is the kernel's own."""
 
     name: str

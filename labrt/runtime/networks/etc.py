@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from labrt.linux.network.resolver import ADDRESS
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 HOST = "/etc/resolv.conf"
 BEHIND_STUB = "/run/systemd/resolve/resolv.conf"  # what systemd-resolved asks itself

@@ -16,11 +16,14 @@ import selectors
 import signal
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 from labrt.linux import process, syscalls
 from labrt.linux.network.relay import Relay
 from labrt.linux.network.resolver import Resolver
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 NOBODY = 65534

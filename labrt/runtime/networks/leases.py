@@ -16,16 +16,20 @@ import ipaddress
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
 
 from labrt.errors import Conflict, InvalidInput
 from labrt.image import files
 from labrt.linux import process, procfs
 from labrt.linux.network import links
 from labrt.runtime.networks.definition import Network, Subnet
+from labrt.shapes import Record
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 
-class Endpoint(NamedTuple):
+class Endpoint(Record):
     """What one container has in a network. An address is "" when the network has none of this kind."""
 
     ipv4: str

@@ -21,7 +21,6 @@ import os
 import select
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from labrt.errors import Conflict, ContainerError, LabrtError, NotSupported
 from labrt.image import files
@@ -29,6 +28,10 @@ from labrt.linux import process, syscalls
 from labrt.linux.network import ports
 from labrt.paths import Paths
 from labrt.runtime.networks import etc
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 PLACES = ("/usr/bin/pasta", "/usr/local/bin/pasta", "/bin/pasta")
 TUN = "/dev/net/tun"

@@ -14,13 +14,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from labrt.errors import Conflict, LabrtError
 from labrt.linux.network import ports
 from labrt.linux.network.firewall import Firewall, Publication
 from labrt.paths import Paths
 from labrt.runtime.networks import definition
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from typing import Any
 
 ANY = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - it is what is wished for
 
