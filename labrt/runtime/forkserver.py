@@ -18,6 +18,9 @@ from collections.abc import Callable
 from labrt.errors import LabrtError
 from labrt.runtime import joiner, monitor, wire
 
+# Seconds: the container before ours is still being started, and needs the CPUs; nobody wants anything for now.
+SOON, IDLE = 0.05, 0.2
+
 
 def serve(fd: int) -> None:
     """Answer requests until the socket is closed. This is the launcher's main function."""
@@ -88,10 +91,10 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
-        if not select.select([spare], [], [], 0.005)[0]:
+        if not select.select([spare], [], [], SOON)[0]:
             # Nobody waits, so once more: what it writes to is then a copy of our own, which a fork's memory is not yet.
             _warm_up()
-            if not select.select([spare], [], [], 0.005)[0]:
+            if not select.select([spare], [], [], IDLE)[0]:
                 from labrt.runtime.networks import attachment  # noqa: F401 - most containers have a network
         message, fds = wire.receive(spare)
         spare.close()
