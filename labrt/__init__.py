@@ -6,7 +6,7 @@ r"""labrt: a container lab you can read.
     builder    a Dockerfile to an image
     storage    layers to a root: drivers          registry   images from afar     runtime   bundles to containers
     linux      the kernel's interface             image      values: references, digests, manifests, layers
-    paths, errors
+    paths, errors, shapes
 
 Each floor uses only those below it. Start with any of these:
 
@@ -37,7 +37,7 @@ _WHERE = {
     "build": "labrt.engine", "doctor": "labrt.lab.doctor", "pull": "labrt.engine", "reset": "labrt.lab.ledger",
     "run": "labrt.engine",
 }  # fmt: skip
-_FLOORS = ("builder", "cli", "engine", "image", "lab", "linux", "registry", "runtime", "storage", "errors", "paths")
+_FLOORS = ("builder", "cli", "engine", "image", "lab", "linux", "registry", "runtime", "storage", "errors", "paths", "shapes")
 
 
 def __getattr__(name: str) -> Any:
