@@ -78,7 +78,7 @@ def test_df_and_prune(cli):
     lines = cli.ok("df").splitlines()
     assert lines[0].split() == ["TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"]
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        "Images", "Layers", "Containers", "Build cache", "Partial downloads",
+        "Images", "Layers", "Containers", "Networks", "Build cache", "Partial downloads",
     ]  # fmt: skip
     done = cli("prune", input=b"n\n")
     assert done.code == 1 and "Are you sure" in done.out and cli.containers() == ["nap"]

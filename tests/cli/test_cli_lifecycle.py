@@ -50,6 +50,7 @@ def test_health_shows_in_ps(cli):
 
 def test_restarting_shows_in_ps_and_stop_ends_it(cli):
     cli.ok("run", "-d", "--name", "fails", "--restart", "always", "busybox", "false")
+    cli.eventually(lambda: json.loads(cli.ok("inspect", "fails"))[0]["RestartCount"] >= 5, "pauses of a second or more")
     cli.eventually(lambda: "Restarting (1)" in cli.ok("ps"), "the pause between two runs")
     cli.ok("stop", "fails")
     assert "Exited (1)" in cli.ok("ps", "-a")
