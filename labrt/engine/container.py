@@ -129,11 +129,14 @@ class Container:
         return attached
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only one who starts, mends or removes it. Raises ContainerNotFound when it is gone."""
+    def locked(self, *, wait: bool = True) -> Iterator[None]:
+        """Be the only one who starts, mends or removes it. Raises ContainerNotFound when it is gone.
+
+        Without `wait`, Conflict when somebody else is at it.
+        """
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(files.locked(os.path.join(self.runtime.directory, ".lock")))
+                stack.enter_context(files.locked(os.path.join(self.runtime.directory, ".lock"), wait=wait))
             except FileNotFoundError:
                 raise ContainerNotFound(f"no container {self.id[:12]}", remedy="`labrt ps -a` lists them") from None
             yield
@@ -310,14 +313,16 @@ class Container:
 
         return restore.mend(self)
 
-    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+    def remove(self, *, force: bool = False, volumes: bool = False, wait: bool = True) -> None:
         """Remove it, with its writable layer and its log. While it runs that is a Conflict, or with `force` its end.
+
+        Without `wait` it is a Conflict, too, when somebody else is just starting, mending or removing it.
 
         With `volumes` its anonymous volumes go, too; always when it was created to be removed at its end.
         """
         from labrt.engine.images import Images
 
-        with self.locked():
+        with self.locked(wait=wait):
             record = self.record()
             with contextlib.suppress(ContainerNotFound):
                 self.runtime.delete(force=force)
