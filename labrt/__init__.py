@@ -37,7 +37,9 @@ _WHERE = {
     "build": "labrt.engine", "doctor": "labrt.lab.doctor", "pull": "labrt.engine", "reset": "labrt.lab.ledger",
     "run": "labrt.engine",
 }  # fmt: skip
-_FLOORS = ("builder", "cli", "engine", "image", "lab", "linux", "registry", "runtime", "storage", "errors", "paths", "shapes")
+_FLOORS = (
+    "builder", "cli", "engine", "image", "lab", "linux", "registry", "runtime", "storage", "errors", "paths", "shapes",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@
 # **You need** root on Linux, and nothing of the notebooks before. **It takes** about 40 minutes. We begin with a fork
 # bomb. It is safe: it may have 20 processes.
 
-# %%
+# %% tags=["long"]
 import labrt
 from labrt import lab
 
@@ -119,7 +119,7 @@ def walled():
     return group
 
 
-# %%
+# %% tags=["long"]
 with walled() as group:
     print(watch(group, hog, "A hog in a group of 64 MiB"))
     print(group.memory.events)

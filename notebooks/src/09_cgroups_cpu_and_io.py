@@ -19,7 +19,7 @@ container
 # We read its group's `cpu.stat` five times a second for a while. A filled bar is time that it ran, a dashed one
 # is time that it *wanted* to run and was held.
 
-# %%
+# %% tags=["long"]
 import time
 
 from labrt.linux import cgroups, procfs
@@ -57,7 +57,7 @@ lab.show.table(["cpu.stat", ""], [[name, value] for name, value in with_limit.it
 # %%
 guess = lab.predict("09", "cpu.max = 0.2: how many CPUs will it use?", 0.5)  # your guess
 
-# %%
+# %% tags=["long"]
 draw, samples = lab.live(), []
 for cpus in (1.0, 0.5, 0.2):
     container.update(cpus=cpus)
@@ -154,7 +154,7 @@ def share(light, heavy):
 # %% [markdown]
 # The check runs a busy loop in each, reads `cpu.stat` for a second, stops the heavy one, and reads on.
 
-# %%
+# %% tags=["long"]
 check = lab.check("09", share)
 check
 
@@ -183,7 +183,7 @@ def pour(path, mib=12):
     return mib / (time.perf_counter() - begin)
 
 
-# %%
+# %% tags=["long"]
 speeds = {}
 with lab.workspace("lesson") as home, cgroups.create("lesson") as group:
     file = os.path.join(home, "poured")

@@ -104,7 +104,7 @@ def compare(name, home):
     return {"time": bar(seconds, f"{seconds:.2f} s"), "disk": bar(disk, f"{disk / 2**20:.0f} MiB")}
 
 
-# %%
+# %% tags=["long"]
 found, draw = {}, lab.live()
 with lab.workspace("drivers") as home:
     for name, reason in reasons.items():

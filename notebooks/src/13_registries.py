@@ -195,7 +195,7 @@ def pull(ask, name, tag, architecture):
 # The check runs a registry that is honest, then has an index of several platforms, then is busy, then lies about a
 # layer, and at last about a manifest. It looks at what you return, and at what the registry has seen on the wire.
 
-# %%
+# %% tags=["long"]
 check = lab.check("13", pull)
 check
 

@@ -12,6 +12,8 @@ a stub that raises NotImplementedError with the hint that stands behind BEGIN SO
     solution     everything, which is what the tests run
     presenter    solutions, and of the prose only the headings: to talk over
 
+A cell that runs for a second or more has the tag "long": `# %% tags=["long"]`. The tests interrupt those.
+
 The same source gives the same bytes: cells are named by a hash of their content, and nothing tells time or machine.
 """
 
@@ -59,7 +61,9 @@ def build(source: Path, edition: str = "student") -> bytes:
             continue
         content = f"{cell.cell_type}\0{text}"
         seen[content] = seen.get(content, 0) + 1
-        cells.append(_cell(cell.cell_type, text, f"{content}\0{seen[content]}"))
+        made = _cell(cell.cell_type, text, f"{content}\0{seen[content]}")
+        made["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        cells.append(made)
     document = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return (json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
