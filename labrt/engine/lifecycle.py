@@ -124,14 +124,16 @@ def _let_go(container: Container) -> None:
 
 def _wait_removed(container: Container, deadline: float | None) -> int | None:
     code: int | None = None
-    while True:
-        try:
+    with contextlib.suppress(ContainerNotFound):
+        while True:
             state = container.state
-        except ContainerNotFound:
-            return code
-        code = state.exit_code if state.exit_code is not None else code
-        if not _sleep(deadline):
-            return None
+            if state.pid and state.kept:  # one that `--rm` removes may be gone before we look again: so be told
+                code = _next_exit(container, deadline)
+            elif state.exit_code is not None:
+                code = state.exit_code
+            if not _sleep(deadline):
+                return None
+    return code
 
 
 def _sleep(deadline: float | None) -> bool:

@@ -43,7 +43,9 @@ def entries(
     times are those of one clock, so what comes after `until` ends it.
     """
     container.record()
-    first, last = (None if moment is None else stamp(moment) for moment in (since, until))
+    # Entries tell nanoseconds, a float of today's seconds is right to a quarter of a microsecond: so one each way.
+    first = None if since is None else stamp(since - 1e-6)
+    last = None if until is None else stamp(until + 1e-6)
     with contextlib.closing(Reader(container.runtime.log)) as reader:
         if tail is not None:
             reader.skip_to(tail)

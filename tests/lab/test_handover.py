@@ -48,6 +48,7 @@ def test_notebooks_are_as_handed_out_and_what_is_a_learner_s_own_stays(checkout,
 
 @pytest.mark.root
 def test_a_machine_is_as_new_and_its_images_are_still_there(labrt_root, checkout, monkeypatch):
+    launcher.default().close()  # an earlier test's would write into the ledger of its own house
     embedded.ensure()
     with embedded.serve() as server:
         Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
