@@ -374,9 +374,12 @@ def test_a_controller_that_only_few_ask_for():
         limits = [file.read_text().strip() for file in files if file.suffix in (".max", ".limit_in_bytes")]
         assert "4194304" in limits
     # In one of its own: as long as anything else is in /labrt, that hands hugetlb on.
-    with cgroups.create("own") as own, cgroups.create("usual", parent=own.path) as cgroup:
-        with pytest.raises(NotSupported, match="hugetlb"):
-            cgroup.apply(spec)
+    with (
+        cgroups.create("own") as own,
+        cgroups.create("usual", parent=own.path) as cgroup,
+        pytest.raises(NotSupported, match="hugetlb"),
+    ):
+        cgroup.apply(spec)
 
 
 def test_unified_section(group, hierarchy):
