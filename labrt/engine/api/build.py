@@ -94,13 +94,14 @@ def _build(where: paths.Paths, source: str, name: str, wanted: dict[str, Any], q
 
 
 class _Lines:
-    """Looks like a text file, and makes each piece of text an object of the stream."""
+    """Looks like a text file, and makes each line of what is written an object of the stream: docker-py wants that."""
 
     def __init__(self, pipe: Any) -> None:
         self._pipe, self.said = pipe, False
 
     def write(self, text: str) -> int:
-        self.send({"stream": text})
+        for line in text.splitlines(keepends=True):
+            self.send({"stream": line})
         return len(text)
 
     def flush(self) -> None:

@@ -119,17 +119,16 @@ async def start(request: web.Request) -> web.StreamResponse:
         shared.keep(_until_end(one, execution, ends))
         return web.Response()
     try:
-        execution, ends = await _begin(shared, one, attached=True)
-    except LabrtError as error:  # `docker` learns the exit code from the exec, the reason from its output
-        async with streams.hijack(request, tty=one.tty) as client:
-            said = f"OCI runtime exec failed: exec failed: {errors.start_failed(error)}\r\n".encode()
-            with contextlib.suppress(ConnectionError):
-                await client.write(said if one.tty else wire.frame(wire.STDOUT, said))
-        return streams.Taken()
-    try:
+        # The head goes out first: output that comes in one piece with it is lost in docker-py's HTTP library.
         async with streams.hijack(request, tty=one.tty) as client:
             with contextlib.suppress(ConnectionError):
-                await _converse(one, execution, ends, client)
+                try:
+                    execution, ends = await _begin(shared, one, attached=True)
+                except LabrtError as error:  # `docker` learns the exit code from the exec, the reason from its output
+                    said = f"OCI runtime exec failed: exec failed: {errors.start_failed(error)}\r\n".encode()
+                    await client.write(said if one.tty else wire.frame(wire.STDOUT, said))
+                else:
+                    await _converse(one, execution, ends, client)
     finally:
         if one.running:  # the client has left; the program goes on, and somebody must hear how it ends
             shared.keep(_until_end(one, execution, ends))
