@@ -262,6 +262,8 @@ class Container:
         """
         state = self.state
         if states.monitor_alive(state):
+            if state.status == states.STOPPED:  # on its way out; killed now, it would leave its entry behind
+                ledger.strike_all("process", str(state.monitor), directory=self.where.ledger)
             return
         states.write(self.state_file, state, durable=True)
         if state.cgroup:
