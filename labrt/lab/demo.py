@@ -117,7 +117,7 @@ class Demo:
         """Make the container, and print the plan that its init will execute."""
         options = Options(
             str(image.reference), ("-c", 'eval "$TALK"'), entrypoint="sh", env=[f"TALK={SCRIPT}"], interactive=True,
-            pull="never", memory="64m", pids_limit=32,
+            pull="never", memory="64m", pids_limit=32, network="none",  # a bridge would stay, for the next container
         )  # fmt: skip
         container = Containers(self.where).create(options)
         plan = init.root_plan(
