@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,23 @@ def labrt_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "labrt"
     monkeypatch.setenv("LABRT_ROOT", str(root))
     return root
+
+
+@pytest.fixture
+def house(labrt_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """LABRT_ROOT with busybox, as it is after set-up and a first pull. Afterwards everything is taken down."""
+    from labrt.engine import embedded
+    from labrt.engine.images import Images
+    from labrt.lab.ledger import reset
+    from labrt.runtime import launcher
+
+    monkeypatch.setenv("DOCKER_CONFIG", str(labrt_root))
+    embedded.ensure()
+    with embedded.serve() as server:
+        Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
+    yield labrt_root
+    launcher.default().close()
+    assert reset(quiet=True).ok
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Daemon:
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Make one request, and return the status and the answer: of JSON what it says, else text."""
-        with contextlib.closing(_Connection(self.socket)) as connection:
+        with contextlib.closing(Connection(self.socket)) as connection:
             raw = None if body is None else json.dumps(body)
             connection.request(method, path, raw, {"Content-Type": "application/json"} if raw else {})
             answer = connection.getresponse()
@@ -130,12 +130,15 @@ class Daemon:
         return f"<Daemon {self.process.pid} at {self.url}>"
 
 
-class _Connection(http.client.HTTPConnection):
+class Connection(http.client.HTTPConnection):
+    """One connection to a daemon, over its unix socket."""
+
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=PATIENCE)
         self.path = path
 
     def connect(self) -> None:
+        """Do it."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE)
         self.sock.connect(self.path)

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from labrt import lab
+from labrt import lab, paths
+from labrt.engine import embedded
+from labrt.image.layout import Layout
 from labrt.lab.checks.verdict import Check
+from labrt.linux import ledger
+from labrt.registry.client import Client
 
 Answers = Mapping[str, tuple[Callable[..., object], str]]
+
+
+@pytest.fixture
+def pulled(labrt_root) -> None:
+    """LABRT_ROOT has busybox, from no network."""
+    with embedded.serve() as server, Client(mirrors={"docker.io": server.url}) as client:
+        client.pull("busybox", Layout(paths.default().images))
+
+
+@pytest.fixture
+def busybox(pulled) -> Iterator[None]:
+    """The same, and afterwards the ledger is empty."""
+    yield
+    assert ledger.entries() == []
 
 
 @pytest.fixture

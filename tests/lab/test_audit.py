@@ -14,13 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from labrt.engine import embedded
-from labrt.engine.images import Images
 from labrt.errors import ContainerError
 from labrt.lab import audit
-from labrt.lab.ledger import reset
 from labrt.linux import cgroups
-from labrt.runtime import launcher
 
 pytestmark = pytest.mark.root
 BUSYBOX = "/bin/busybox"
@@ -33,17 +29,6 @@ REASONS = {
     "masked": "podman hides /sys/dev/block as well; we hide /proc/interrupts, as docker since 28",
     "new user namespace": "podman's filter lets anybody make one; docker's, and ours, takes CAP_SYS_ADMIN",
 }
-
-
-@pytest.fixture
-def house(labrt_root: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("DOCKER_CONFIG", str(labrt_root))
-    embedded.ensure()
-    with embedded.serve() as server:
-        Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
-    yield labrt_root
-    launcher.default().close()
-    assert reset(quiet=True).ok
 
 
 def make_root(root: Path) -> Path:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from labrt.engine import embedded
-from labrt.engine.images import Images
 from labrt.lab import escapes, grid
 from labrt.lab.ledger import reset
 from labrt.linux import ledger, procfs
@@ -26,14 +24,6 @@ OUT = {
     "pivot_root": set(),
 }
 NOT_TRIED = {("chroot", "device cgroup"), *((attack, "pivot_root") for attack in ("disk", "setting", "neighbour"))}
-
-
-@pytest.fixture
-def house(labrt_root):
-    embedded.ensure()
-    with embedded.serve() as server:
-        Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
-    return labrt_root
 
 
 @pytest.mark.root

@@ -10,25 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from labrt.engine import embedded
 from labrt.engine.images import Images
 from labrt.errors import NotFound
 from labrt.lab import preflight
-from labrt.lab.ledger import reset
 from labrt.linux import ledger
-from labrt.runtime import launcher
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def house(labrt_root):
-    embedded.ensure()
-    with embedded.serve() as server:
-        Images()._pull(embedded.REFERENCE, None, None, {"docker.io": server.url})
-    yield labrt_root
-    launcher.default().close()
-    assert reset(quiet=True).ok
 
 
 def statuses(report):

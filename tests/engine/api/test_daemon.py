@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -20,22 +19,13 @@ from typing import Any
 
 import pytest
 
+from labrt.lab.daemon import Connection
+
 pytestmark = pytest.mark.root
 
 
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("labrt", timeout=60)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
 def ask(path: Path, method: str, url: str, body: Any = None) -> tuple[int, Any]:
-    with contextlib.closing(Connection(path)) as connection:
+    with contextlib.closing(Connection(str(path))) as connection:
         raw = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
         connection.request(method, url, raw, {"Content-Type": "application/json"})
         answer = connection.getresponse()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,20 +14,10 @@ from typing import Any
 
 import pytest
 
+from labrt.lab.daemon import Connection
 from labrt.linux import procfs, syscalls, tracing
 
 pytestmark = pytest.mark.root
-
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("labrt", timeout=60)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
 
 
 @pytest.fixture
@@ -46,7 +34,7 @@ def traced(house: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
             time.sleep(0.02)
         answers = []
         for method, url, body in requests:
-            connection = Connection(path)
+            connection = Connection(str(path))
             raw = None if body is None else json.dumps(body)
             connection.request(method, url, raw, {"Content-Type": "application/json", "X-Registry-Auth": "hush-hush"})
             answers.append(connection.getresponse().read())

@@ -6,28 +6,19 @@ import os
 
 import pytest
 
-from labrt.engine import embedded
-from labrt.image.layout import Layout
 from labrt.lab import stations
 from labrt.lab.checks import cables
-from labrt.linux import ledger, namespaces
+from labrt.linux import namespaces
 from labrt.linux.network import addresses, links
-from labrt.registry.client import Client
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("busybox")]
 LEFT, RIGHT = "10.14.0.1/24", "10.14.0.2/24"
 
 
 @pytest.fixture(autouse=True)
-def busybox(labrt_root):
+def able():
     if lacking := stations.lacking(rules=False):
         pytest.skip(lacking)
-    from labrt import paths
-
-    with embedded.serve() as server, Client(mirrors={"docker.io": server.url}) as client:
-        client.pull("busybox", Layout(paths.default().images))
-    yield
-    assert ledger.entries() == []
 
 
 def cable(left, right, name="eth0", peer="eth0"):

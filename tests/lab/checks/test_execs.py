@@ -6,24 +6,11 @@ import os
 
 import pytest
 
-from labrt.engine import embedded
-from labrt.image.layout import Layout
 from labrt.lab.checks import execs
-from labrt.linux import cgroups, ledger, namespaces, process
-from labrt.registry.client import Client
+from labrt.linux import cgroups, namespaces, process
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("busybox")]
 ALL = "mnt,uts,ipc,net,pid,cgroup"
-
-
-@pytest.fixture(autouse=True)
-def busybox(labrt_root):
-    from labrt import paths
-
-    with embedded.serve() as server, Client(mirrors={"docker.io": server.url}) as client:
-        client.pull("busybox", Layout(paths.default().images))
-    yield
-    assert ledger.entries() == []
 
 
 def enter(state, argv, *, kinds=ALL, joined=True, fork=True, code=True):

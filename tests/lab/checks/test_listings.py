@@ -5,23 +5,18 @@ from __future__ import annotations
 import pytest
 
 from labrt import lab
-from labrt.engine import embedded, summary
-from labrt.image.layout import Layout
+from labrt.engine import summary
 from labrt.lab import daemon
 from labrt.lab.checks import listings
 from labrt.linux import ledger
-from labrt.registry.client import Client
 
 pytestmark = pytest.mark.root
 
 
 @pytest.fixture(autouse=True)
-def busybox(labrt_root):
-    from labrt import paths
+def taken_down(pulled):
     from labrt.lab.ledger import reset
 
-    with embedded.serve() as server, Client(mirrors={"docker.io": server.url}) as client:
-        client.pull("busybox", Layout(paths.default().images))
     yield
     assert [entry for entry in ledger.entries() if entry.kind in ("process", "directory", "container")] == []
     assert reset(quiet=True).ok

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from labrt.engine import embedded
-from labrt.image.layout import Layout
 from labrt.lab import escapes
 from labrt.lab.checks import powers
-from labrt.linux import capabilities, ledger
-from labrt.registry.client import Client
+from labrt.linux import capabilities
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.usefixtures("busybox")]
 NEEDED = ["CHOWN", "NET_BIND_SERVICE", "SETUID", "SETGID"]
-
-
-@pytest.fixture(autouse=True)
-def busybox(labrt_root):
-    from labrt import paths
-
-    with embedded.serve() as server, Client(mirrors={"docker.io": server.url}) as client:
-        client.pull("busybox", Layout(paths.default().images))
-    yield
-    assert ledger.entries() == []
 
 
 def but(*missing):
