@@ -12,13 +12,11 @@ import copy
 import json
 from typing import Any
 
-from labrt.image import descriptor as types
 from labrt.image.config import ImageConfig, chain_ids
 from labrt.image.descriptor import Descriptor
 from labrt.image.digest import Digest
 from labrt.image.image import Image
 from labrt.image.layout import Layout
-from labrt.image.manifest import Manifest, parse
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 
@@ -95,13 +93,6 @@ class State:
     def image(self, layout: Layout, reference: Reference | None = None) -> Image:
         """Put config and manifest into the store, and return the image. It has no name there yet."""
         raw = self.raw()
-        manifest = json.dumps({
-            "schemaVersion": 2, "mediaType": types.OCI_MANIFEST,
-            "config": Descriptor(types.OCI_CONFIG, layout.put(raw), len(raw)).to_json(),
-            "layers": [layer.to_json() for layer in self.layers],
-        }, separators=(",", ":")).encode()  # fmt: skip
-        pointer = Descriptor(types.OCI_MANIFEST, layout.put(manifest), len(manifest), self.platform)
-        parsed = parse(manifest)
-        assert isinstance(parsed, Manifest)
-        named = reference or Reference("localhost", "built", parsed.config.digest.short)
-        return Image(named, pointer, parsed, ImageConfig.parse(raw))
+        pointer, manifest = layout.put_image(raw, self.layers, self.platform)
+        named = reference or Reference.unnamed("built", manifest.config.digest.short)
+        return Image(named, pointer, manifest, ImageConfig.parse(raw))

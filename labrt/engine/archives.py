@@ -152,7 +152,6 @@ def add_image(
     `layers` are (descriptor, diff id, comment), base first; `run` is the config's "config". The caller holds a lease.
     """
     from labrt.image.config import ImageConfig
-    from labrt.image.manifest import Manifest, parse
 
     below = json.loads(base.config.raw) if base else {}
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -167,16 +166,9 @@ def add_image(
     }  # fmt: skip
     config = json.dumps(value, separators=(",", ":")).encode()
     pointers = [*(base.manifest.layers if base else ()), *(layer for layer, _, _ in layers)]
-    manifest = json.dumps({
-        "schemaVersion": 2, "mediaType": types.OCI_MANIFEST,
-        "config": Descriptor(types.OCI_CONFIG, images.layout.put(config), len(config)).to_json(),
-        "layers": [pointer.to_json() for pointer in pointers],
-    }, separators=(",", ":")).encode()  # fmt: skip
-    parsed = parse(manifest)
-    assert isinstance(parsed, Manifest)
-    pointer = Descriptor(types.OCI_MANIFEST, images.layout.put(manifest), len(manifest), where)
-    named = Reference.parse(reference or f"localhost/imported:{parsed.config.digest.short}")
-    image = Image(named, pointer, parsed, ImageConfig.parse(config))
+    pointer, manifest = images.layout.put_image(config, pointers, where)
+    named = Reference.parse(reference or f"localhost/imported:{manifest.config.digest.short}")
+    image = Image(named, pointer, manifest, ImageConfig.parse(config))
     images.unpack(image)
     images.layout.tag(named, pointer)
     return image

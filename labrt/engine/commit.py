@@ -62,7 +62,7 @@ def commit(
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
-        name = reference or f"localhost/committed:{container.id[:12]}"
+        name = reference or str(Reference.unnamed("committed", container.id[:12]))
         created_by = " ".join(container.record()["command"])
         return archives.add_image(
             images, [(layer, diff_id, message)], name, run, base=base, author=author, created_by=created_by

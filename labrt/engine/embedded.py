@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from labrt import paths
 from labrt.errors import Conflict, LabrtError, NotFound, NotSupported
-from labrt.image.descriptor import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from labrt.image.descriptor import OCI_LAYER_GZIP, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.layout import Layout
 from labrt.image.platform import Platform
@@ -91,15 +91,8 @@ def build(where: Paths, busybox: str = BUSYBOX) -> Layout:
     layout = Layout(directory(where))
     with layout.lease():
         config = _json(_config(busybox, made, Digest.of(archive)))
-        manifest = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": OCI_MANIFEST,
-                "config": Descriptor(OCI_CONFIG, layout.put(config), len(config)).to_json(),
-                "layers": [Descriptor(OCI_LAYER_GZIP, layout.put(compressed), len(compressed)).to_json()],
-            }
-        )
-        layout.tag(REFERENCE, Descriptor(OCI_MANIFEST, layout.put(manifest), len(manifest), Platform.host()))
+        layer = Descriptor(OCI_LAYER_GZIP, layout.put(compressed), len(compressed))
+        layout.tag(REFERENCE, layout.put_image(config, [layer], Platform.host())[0])
     with contextlib.suppress(Conflict):  # somebody reads: what an older busybox left goes next time
         layout.collect()
     return layout

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from labrt.engine.container import Container
 
 T = TypeVar("T")
-PR_SET_DUMPABLE = 4
 
 
 def call(
@@ -78,7 +77,7 @@ def _enter_running(pidfd: int, pid: int) -> None:
     """Enter the mount namespace of its PID 1, and with it its root; its user namespace, too, if it has one."""
     from labrt.linux import heldproc, procfs  # noqa: F401 - procfs for later: in there nothing is imported
 
-    syscalls.prctl(PR_SET_DUMPABLE, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     proc = heldproc.hold()
     ours, theirs = namespaces.of("self"), namespaces.of(pid)
     kinds = CLONE.NEWNS if ours.user.inode == theirs.user.inode else CLONE.NEWNS | CLONE.NEWUSER

@@ -27,7 +27,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from labrt.errors import DigestMismatch, ImageNotFound, InvalidManifest, InvalidReference, NotFound
 from labrt.image import files
 from labrt.image.config import ImageConfig
-from labrt.image.descriptor import OCI_INDEX, Descriptor
+from labrt.image.descriptor import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.fields import LIMIT, parse_object
 from labrt.image.image import Image
@@ -88,6 +88,19 @@ class Layout:
             # A partial of the same digest may be here, from a pull that was killed.
             writer.write(data[writer.offset :])
         return digest
+
+    def put_image(
+        self, config: bytes, layers: Iterable[Descriptor], platform: Platform | None = None
+    ) -> tuple[Descriptor, Manifest]:
+        """Store a config, and the manifest that joins it to layers, which are here; return it and what points to it."""
+        raw = json.dumps({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST,
+            "config": Descriptor(OCI_CONFIG, self.put(config), len(config)).to_json(),
+            "layers": [layer.to_json() for layer in layers],
+        }, separators=(",", ":")).encode()  # fmt: skip
+        manifest = parse(raw)
+        assert isinstance(manifest, Manifest)
+        return Descriptor(OCI_MANIFEST, self.put(raw), len(raw), platform), manifest
 
     @contextlib.contextmanager
     def writer(self, digest: Digest, size: int) -> Iterator[Writer]:

@@ -25,7 +25,9 @@ _COMPONENT = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(f"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ID = re.compile("[a-f0-9]{64}")
+_DIGITS = re.compile("[a-f0-9]{12}")
 _LONGEST = 255
+UNNAMED = ("built", "committed")
 
 
 class Reference(Record):
@@ -55,6 +57,20 @@ class Reference(Record):
             raise _wrong(text, f"{tag!r:.140} is no tag", "a tag has up to 128 letters, digits, '_', '.', '-'")
         parsed = _digest(text, digest) if at else None
         return cls(registry, repository, tag if colon else None if at else DEFAULT_TAG, parsed)
+
+    @classmethod
+    def unnamed(cls, how: str, digits: str) -> Reference:
+        """Name what nobody has named, since a store wants a name: localhost/built:1f0c…, localhost/committed:1f0c… .
+
+        `how` is one of UNNAMED; `digits` are the first 12 of a digest or an id.
+        """
+        return cls("localhost", how, digits)
+
+    @property
+    def is_unnamed(self) -> bool:
+        """Whether it is such a name: docker shows <none>."""
+        known = self.registry == "localhost" and self.repository in UNNAMED
+        return known and _DIGITS.fullmatch(self.tag or "") is not None
 
     @property
     def name(self) -> str:

@@ -56,7 +56,6 @@ httpd -p 80 -u 65534:65534 -h /www
 wget -q -O- http://127.0.0.1/
 sed -n 's/^CapBnd:.//p' /proc/self/status"""
 CORE_PATTERN = "/proc/sys/kernel/core_pattern"
-PR_SET_PDEATHSIG = 1
 
 
 class Outcome(NamedTuple):
@@ -247,7 +246,7 @@ def _neighbour(secret: str) -> Iterator[int]:
     environment = {"SECRET": secret, "PATH": os.environ.get("PATH", os.defpath)}
 
     def sleep() -> None:
-        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in range(3):  # whoever reads our output does not wait for its end
             os.dup2(nowhere, number)
@@ -263,8 +262,6 @@ def _neighbour(secret: str) -> Iterator[int]:
             child.kill()
             child.wait()
             ledger.strike(entry)
-
-
 
 
 def _wait_for_exec(child: process.Child) -> None:

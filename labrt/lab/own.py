@@ -88,14 +88,9 @@ def asker(client: Client, reference: str) -> Callable[[str], tuple[int, Mapping[
     def ask(path: str) -> tuple[int, Mapping[str, str], bytes]:
         answer = client.transport.request(
             "GET", base + path, headers={"Accept": ", ".join(accept)} if "/manifests/" in path else {}, limit=1 << 30,
-            authorization=_bearer(token), attempts=1,
+            authorization=token.header if token else None, attempts=1,
         )  # fmt: skip
         return answer.status, answer.headers, answer.body
 
     return ask
 
-
-def _bearer(token: Any) -> Any:
-    from labrt.registry.credentials import Secret
-
-    return Secret(f"Bearer {token.secret.reveal()}") if token else None

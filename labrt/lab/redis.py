@@ -22,9 +22,8 @@ import tarfile
 from labrt import paths
 from labrt.engine import embedded
 from labrt.errors import ImageNotFound, RegistryError
-from labrt.image.descriptor import OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from labrt.image.descriptor import OCI_LAYER_GZIP, Descriptor
 from labrt.image.digest import Digest
-from labrt.image.layout import Layout
 from labrt.image.platform import Platform
 from labrt.image.reference import Reference
 from labrt.lab.hub import Hub
@@ -76,29 +75,16 @@ def ensure(where: paths.Paths | None = None) -> bool:
     base = layout.image(embedded.REFERENCE)
     archive = _archive(files)
     with layout.lease():
-        parts = [*base.manifest.layers, _put(layout, OCI_LAYER_GZIP, compress(archive, 1))]
-        config = _json(
-            {
-                "architecture": base.config.architecture, "os": "linux",
-                "config": {"Env": [PATH], "Cmd": ["redis-server"], "ExposedPorts": {"6379/tcp": {}}},
-                "rootfs": {"type": "layers", "diff_ids": [*map(str, base.config.diff_ids), str(Digest.of(archive))]},
-            }
-        )  # fmt: skip
-        document = {
-            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": _put(layout, OCI_CONFIG, config).to_json(),
-            "layers": [part.to_json() for part in parts],
+        layer = compress(archive, 1)
+        parts = [*base.manifest.layers, Descriptor(OCI_LAYER_GZIP, layout.put(layer), len(layer))]
+        config = {
+            "architecture": base.config.architecture, "os": "linux",
+            "config": {"Env": [PATH], "Cmd": ["redis-server"], "ExposedPorts": {"6379/tcp": {}}},
+            "rootfs": {"type": "layers", "diff_ids": [*map(str, base.config.diff_ids), str(Digest.of(archive))]},
         }  # fmt: skip
-        raw = _json(document)
-        layout.tag(REFERENCE, Descriptor(OCI_MANIFEST, layout.put(raw), len(raw), Platform.host()))
+        raw = json.dumps(config, separators=(",", ":")).encode()
+        layout.tag(REFERENCE, layout.put_image(raw, parts, Platform.host())[0])
     return True
-
-
-def _put(layout: Layout, kind: str, data: bytes) -> Descriptor:
-    return Descriptor(kind, layout.put(data), len(data))
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _files(found: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Mapping, Sequence
 
-from labrt.image.descriptor import OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
+from labrt.image.descriptor import OCI_INDEX, OCI_LAYER_GZIP, Descriptor
 from labrt.image.digest import Digest
 from labrt.image.image import Image
 from labrt.image.layout import Layout
@@ -56,13 +56,8 @@ def manifest(
         "config": {"Cmd": ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(one)) for one in archives]},
     }  # fmt: skip
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI_MANIFEST,
-        "config": _put(layout, OCI_CONFIG, _json(config)).to_json(),
-        "layers": [_put(layout, OCI_LAYER_GZIP, compress(one, level)).to_json() for one in archives],
-    }
-    return _put(layout, OCI_MANIFEST, _json(document), platform)
+    parts = [_put(layout, OCI_LAYER_GZIP, compress(one, level)) for one in archives]
+    return layout.put_image(_json(config), parts, platform)[0]
 
 
 def image(layout: Layout, name: str, layers: Sequence[Mapping[str, str]], *, level: int = 6) -> Image:

@@ -200,6 +200,10 @@ def setdomainname(name: str) -> None:
         raise _fail("setdomainname", [name])
 
 
+# Options of prctl, linux/prctl.h.
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+
+
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
     """What python-prctl lacks (the ambient capability set among it) goes through here. See prctl(2)."""
     result: int = _libc.prctl(option, *(ctypes.c_ulong(arg) for arg in (arg2, arg3, arg4, arg5)))

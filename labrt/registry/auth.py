@@ -102,6 +102,11 @@ class Token:
     secret: Secret
     refresh: Secret | None = None  # an identity token for later, where one was asked for and given
 
+    @property
+    def header(self) -> Secret:
+        """What the header Authorization says with it."""
+        return Secret(f"Bearer {self.secret.reveal()}")
+
     def __repr__(self) -> str:
         return f"<Token for {self.scope or 'signing in'} at {self.host}, good for {self.seconds:.0f} s>"
 
@@ -147,7 +152,7 @@ class Authenticator:
             for challenge in challenges:
                 if challenge.scheme == "bearer":
                     token = self.token(host, base, challenge, scope)
-                    secret, seconds = Secret(f"Bearer {token.secret.reveal()}"), token.seconds * (1 - _MARGIN)
+                    secret, seconds = token.header, token.seconds * (1 - _MARGIN)
                 elif challenge.scheme == "basic" and (credentials := self.credentials(host)):
                     secret, seconds = credentials.basic(), float("inf")
                 else:

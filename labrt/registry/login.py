@@ -112,7 +112,7 @@ def _asked(transport: Transport, host: str, credentials: Credentials) -> Credent
     bearer = next((one for one in challenges if one.scheme == "bearer"), None)
     if bearer is not None and not credentials.identity:
         granted = authenticator.token(host, base, bearer, offline=True)
-        header = Secret(f"Bearer {granted.secret.reveal()}")
+        header = granted.header
         if granted.refresh is not None:
             kept = replace(credentials, secret=granted.refresh, identity=True)
     else:

@@ -32,7 +32,6 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from typing import Any
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _WORDS = {  # of runc and of crun, when the command is not to be executed
     "executable file not found": CommandNotFound,
     "no such file or directory": CommandNotFound,
@@ -70,7 +69,7 @@ class Foreign(Creation):
 
     def clone(self) -> None:
         """Have it create the container, and take its init over."""
-        syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         os.makedirs(self.place, 0o700, exist_ok=True)
         syscalls.unshare(CLONE.NEWNS)
         mounts.set_propagation("/", "rslave")

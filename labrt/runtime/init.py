@@ -124,7 +124,7 @@ def _build(birth: Birth, sock: socket.socket, proc: int) -> int | None:
         join(path, flag)
     if birth.seen:
         # Until execve nobody in there may look into us, or take our descriptors, with the host's power: CVE-2016-9962.
-        syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     os.setsid()
     if birth.own_users:
         os.setresgid(0, 0, 0)

@@ -137,7 +137,7 @@ def _scout(
     programs: socket.socket,
 ) -> None:
     """Enter the container and make the program there."""
-    syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     init.set_oom_score(request["process"])
     proc = heldproc.hold() if prepared.labelled else None
     different = CLONE(0)

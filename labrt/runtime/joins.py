@@ -24,8 +24,8 @@ from labrt.errors import Conflict, ContainerNotFound
 from labrt.linux import mounts, namespaces, process, rootfs, syscalls
 from labrt.linux.flags import AT, CLONE, MOUNT_ATTR, OPEN_TREE
 from labrt.linux.mounts import Mount
-from labrt.runtime import program, wire
 from labrt.runtime import state as states
+from labrt.runtime import wire
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _fetch_shm(mount_namespace: int, back: socket.socket) -> None:
     What they have there may be hostile: nothing is imported from it, and nothing in it gets anybody rights.
     """
     try:
-        syscalls.prctl(program.PR_SET_DUMPABLE, 0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         rootfs.seal_imports()
         syscalls.setns(mount_namespace, CLONE.NEWNS)
         found = mounts.open_in_root("/", SHM)

@@ -29,7 +29,6 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1  # linux/keyctl.h
 
 
@@ -214,7 +213,7 @@ def become(
         _install(program, hand_over)
     capabilities.take_on(program.capabilities, change_user=lambda: _change_user(user))
     if with_parent:
-        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user clears it, so not earlier
     os.umask(program.umask)
     if program.no_new_privileges:
         capabilities.no_new_privileges()

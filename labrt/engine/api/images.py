@@ -58,13 +58,7 @@ def _grouped(images: Images) -> dict[str, list[Image]]:
 
 def _tags(group: list[Image]) -> list[str]:
     return [image.reference._replace(digest=None).familiar for image in group
-            if image.reference.tag and not is_nameless(image.reference)]  # fmt: skip
-
-
-def is_nameless(reference: Reference) -> bool:
-    """Whether nobody named it: a build or commit without a name, which docker shows as <none>."""
-    digits = len(reference.tag or "") == 12 and not set(reference.tag or "") - set("0123456789abcdef")
-    return digits and bare(reference) in ("localhost/built", "localhost/committed")
+            if image.reference.tag and not image.reference.is_unnamed]  # fmt: skip
 
 
 def bare(reference: Reference) -> str:
@@ -73,7 +67,7 @@ def bare(reference: Reference) -> str:
 
 
 def _digests(group: list[Image]) -> list[str]:
-    names = {bare(image.reference): image.descriptor.digest for image in group if not is_nameless(image.reference)}
+    names = {bare(image.reference): image.descriptor.digest for image in group if not image.reference.is_unnamed}
     return [f"{name}@{digest}" for name, digest in names.items()]
 
 
@@ -91,7 +85,7 @@ def rows(shared: context.Context, wanted: dict[str, list[str]]) -> list[dict[str
     for group in _grouped(store).values():
         image, created = group[0], _created(group[0])
         dangling = {value.lower() in ("true", "1") for value in wanted.get("dangling", ())}
-        if dangling and all(is_nameless(one.reference) for one in group) not in dangling:
+        if dangling and all(one.reference.is_unnamed for one in group) not in dangling:
             continue
         if not router.has_labels(dict(image.config.labels), wanted.get("label", [])):
             continue
@@ -254,14 +248,14 @@ def _prune(shared: context.Context, wanted: dict[str, list[str]]) -> dict[str, A
     everything = any(value.lower() in ("false", "0") for value in wanted.get("dangling", ()))
     users = shared.containers().image_ids()
     for image in images.all():
-        if not everything and not is_nameless(image.reference):
+        if not everything and not image.reference.is_unnamed:
             continue
         if image.id in users or not router.to_prune(dict(image.config.labels), _created(image), wanted):
             continue
         size = size_of(images, image)
         with contextlib.suppress(LabrtError):
             lines = [_told(line) for line in images.remove(image.reference.familiar)]
-            told += [line for line in lines if "Deleted" in line or not is_nameless(image.reference)]
+            told += [line for line in lines if "Deleted" in line or not image.reference.is_unnamed]
             freed += size if any("Deleted" in line for line in lines) else 0
     return {"ImagesDeleted": told or None, "SpaceReclaimed": freed}
 

@@ -25,7 +25,6 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS = 1, 38
 NOBODY = 65534
 Target = tuple[socket.socket, tuple[str, int]]
 
@@ -61,7 +60,7 @@ def _serve(
         ours = (*sockets, *(sock for sock, _ in relays))
         _keep_only({books, selector.fileno(), *(sock.fileno() for sock in ours)})
         _drop_privileges()
-        syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # here: a change of user would undo it
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)  # here: a change of user would undo it
         if os.getppid() != parent:
             return
         while True:
@@ -90,7 +89,7 @@ def _drop_privileges() -> None:
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-    syscalls.prctl(PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
 
 class Neighbours:

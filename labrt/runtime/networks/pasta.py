@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 PLACES = ("/usr/bin/pasta", "/usr/local/bin/pasta", "/bin/pasta")
 TUN = "/dev/net/tun"
-PR_SET_PDEATHSIG = 1
 PATIENCE = 10.0  # seconds for it to stand
 REMEDY = "`apt-get install passt`; or --network none or host"
 
@@ -161,7 +160,7 @@ def _become(path: str, words: list[str], namespace: int, said: int, parent: int)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python is deaf to it, and older pastas do not go on if they are
     for number, fd in enumerate((namespace, said, said)):
         os.dup2(fd, number)
-    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() == parent:
         os.execve(path, words, {"PATH": "/usr/bin:/bin"})
 

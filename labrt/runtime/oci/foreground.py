@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from labrt.errors import LabrtError
 from labrt.linux import process, syscalls
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 # Those that are about ourselves, or that nobody can catch.
 _OURS = {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGURG, signal.SIGSEGV, signal.SIGBUS,
          signal.SIGFPE, signal.SIGILL, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}  # fmt: skip
@@ -26,7 +25,7 @@ _OURS = {signal.SIGCHLD, signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.
 
 def become_subreaper() -> None:
     """Get what is orphaned below us: the children of a program that ends before them."""
-    syscalls.prctl(PR_SET_CHILD_SUBREAPER, 1)
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def wait(child: process.Child, master: int | None = None) -> int:
