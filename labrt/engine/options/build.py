@@ -47,9 +47,9 @@ def to_config(
     linux["cgroupsPath"] = f"/labrt/{id}"
     for subject in options.subjects():
         subject.apply(options, config)
-    _mount(options, image, config, directory, inherited)
     if linux.get("sysctl"):
         oci.validate(config)  # now, and not only when it starts: others would be the host's
+    _mount(options, image, config, directory, inherited)  # after that: a volume has no path yet
     return config
 
 

@@ -370,7 +370,7 @@ class TestLimits:
 
     def test_kernel_parameters(self, house):
         script = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax"
-        assert lines(script, sysctl=["net.ipv4.ip_forward=1", "kernel/msgmax=4711"]) == ["1", "4711"]
+        assert lines(script, sysctl=["net.ipv4.ip_forward=1", "kernel/msgmax=4711"], volumes=["/an"]) == ["1", "4711"]
         for wrong in ({"sysctl": ["kernel.panic=1"]}, {"sysctl": ["net.core.somaxconn=1"], "network": "host"},
                       {"sysctl": ["kernel.shmmax=1"], "ipc": "host"}):  # fmt: skip
             with pytest.raises(InvalidConfig, match="not the container's own"):
