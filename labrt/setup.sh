@@ -147,6 +147,8 @@ install_environment() {
         "$python" -m venv --clear .venv
         # Debian's pip writes scripts that import `re` before anything else; every command would begin 4 ms later.
         .venv/bin/python -m pip install --quiet --upgrade 'pip>=25.2' || die "pip could not be updated: see above"
+        # Before Python 3.12 an environment has setuptools, which looks on at every start of Python for half a ms.
+        .venv/bin/python -m pip uninstall --quiet --yes setuptools 2>/dev/null
     fi
     [ "$was_extras" != lab,test ] || extras=lab,test  # who came to test keeps the test tools
     say "installing labrt[$extras] into .venv (a few minutes the first time)"

@@ -10,7 +10,6 @@ types ("v2s2") mean the same as OCI's. Specification: OCI image-spec, descriptor
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 
@@ -87,6 +86,8 @@ def _data(fields: Fields, digest: Digest, size: int) -> bytes | None:
     """Read content that a descriptor brings along. It must be what the descriptor points to."""
     if "data" not in fields:
         return None
+    import base64
+
     try:
         data = base64.b64decode(fields.string("data"), validate=True)
     except ValueError:
@@ -134,6 +135,8 @@ class Descriptor(Record):
         """Return the JSON object, with the optional properties only where they say something."""
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}
         if self.data is not None:
+            import base64
+
             value["data"] = base64.b64encode(self.data).decode()
         if self.artifact_type:
             value["artifactType"] = self.artifact_type

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from labrt.linux.flags import _Kernel
+from labrt.shapes import Flags
 
 
-class CAP(_Kernel):
+class CAP(Flags):
     """capabilities(7), as bits: CAP_CHOWN has the number 0 and so the bit 1 << 0."""
 
     CHOWN = 1 << 0

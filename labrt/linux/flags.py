@@ -1,4 +1,4 @@
-"""The kernel's flag words, as IntFlags that show themselves by their kernel names.
+"""The kernel's flag words, which show themselves by their kernel names.
 
     >>> CLONE.NEWPID | CLONE.NEWNS
     <CLONE_NEWNS|CLONE_NEWPID>
@@ -10,24 +10,10 @@ linux/mount.h, linux/openat2.h, linux/seccomp.h, linux/prctl.h; clone(2), mount(
 
 from __future__ import annotations
 
-from enum import IntFlag
+from labrt.shapes import Flags
 
 
-class _Kernel(IntFlag):
-    """An IntFlag that prints `PREFIX_A|PREFIX_B`, as a manual page or strace would."""
-
-    def __str__(self) -> str:
-        names = [f"{type(self).__name__}_{flag.name}" for flag in type(self) if flag.value and flag in self]
-        rest = self.value & ~sum(flag.value for flag in type(self))
-        if rest:
-            names.append(hex(rest))
-        return "|".join(names) or "0"
-
-    def __repr__(self) -> str:
-        return f"<{self}>"
-
-
-class CLONE(_Kernel):
+class CLONE(Flags):
     """clone(2), unshare(2), setns(2): which namespaces, and how the child is made."""
 
     NEWTIME = 0x0000_0080
@@ -45,7 +31,7 @@ class CLONE(_Kernel):
     INTO_CGROUP = 0x2_0000_0000
 
 
-class MS(_Kernel):
+class MS(Flags):
     """mount(2): options, remounting, binding and propagation."""
 
     RDONLY = 1 << 0
@@ -73,7 +59,7 @@ class MS(_Kernel):
     LAZYTIME = 1 << 25
 
 
-class MNT(_Kernel):
+class MNT(Flags):
     """umount2(2)."""
 
     FORCE = 1
@@ -81,20 +67,20 @@ class MNT(_Kernel):
     EXPIRE = 4
 
 
-class UMOUNT(_Kernel):
+class UMOUNT(Flags):
     """umount2(2): the one flag with another prefix."""
 
     NOFOLLOW = 8
 
 
-class OPEN_TREE(_Kernel):
+class OPEN_TREE(Flags):
     """open_tree(2)."""
 
     CLONE = 1
     CLOEXEC = 0o2000000
 
 
-class MOVE_MOUNT(_Kernel):
+class MOVE_MOUNT(Flags):
     """move_mount(2)."""
 
     F_SYMLINKS = 0x01
@@ -103,19 +89,19 @@ class MOVE_MOUNT(_Kernel):
     T_EMPTY_PATH = 0x40
 
 
-class FSOPEN(_Kernel):
+class FSOPEN(Flags):
     """fsopen(2)."""
 
     CLOEXEC = 1
 
 
-class FSMOUNT(_Kernel):
+class FSMOUNT(Flags):
     """fsmount(2)."""
 
     CLOEXEC = 1
 
 
-class MOUNT_ATTR(_Kernel):
+class MOUNT_ATTR(Flags):
     """fsmount(2), mount_setattr(2): a mount's own options (not its file system's)."""
 
     RDONLY = 0x01
@@ -129,7 +115,7 @@ class MOUNT_ATTR(_Kernel):
     NOSYMFOLLOW = 0x0020_0000
 
 
-class AT(_Kernel):
+class AT(Flags):
     """The *at calls: openat(2), execveat(2), mount_setattr(2), statx(2)."""
 
     SYMLINK_NOFOLLOW = 0x100
@@ -139,7 +125,7 @@ class AT(_Kernel):
     RECURSIVE = 0x8000
 
 
-class RESOLVE(_Kernel):
+class RESOLVE(Flags):
     """openat2(2): how far a path may lead."""
 
     NO_XDEV = 0x01
@@ -149,7 +135,7 @@ class RESOLVE(_Kernel):
     IN_ROOT = 0x10
 
 
-class SECCOMP_FILTER_FLAG(_Kernel):
+class SECCOMP_FILTER_FLAG(Flags):
     """seccomp(2)."""
 
     TSYNC = 1

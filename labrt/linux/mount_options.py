@@ -99,7 +99,7 @@ def parse(options: Sequence[str]) -> Options:
     return _parse(tuple(options))
 
 
-@functools.lru_cache(maxsize=256)  # containers have the same dozen mounts, and IntFlags are not quick
+@functools.lru_cache(maxsize=256)  # containers have the same dozen mounts
 def _parse(options: tuple[str, ...]) -> Options:
     to_set, to_clear, own, below = MS(0), MS(0), _Attributes(), _Attributes()
     spread, data, idmap = [], [], ""

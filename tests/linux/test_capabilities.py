@@ -84,7 +84,7 @@ def test_the_default_set_is_dockers_fourteen() -> None:
 
 def test_a_bit_without_a_name_survives_taking_others_away() -> None:
     young = CAP(1 << 50 | int(CAP.KILL))
-    assert int(capabilities.without(young, CAP.KILL)) == 1 << 50
+    assert int(young & ~CAP.KILL) == 1 << 50
 
 
 @pytest.mark.parametrize(

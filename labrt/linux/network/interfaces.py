@@ -14,10 +14,9 @@ import errno
 import fcntl
 import socket
 import struct
-from enum import IntFlag
 
 from labrt.errors import kernel_error
-from labrt.shapes import Record
+from labrt.shapes import Flags, Record
 
 # linux/sockios.h, the same on every architecture.
 SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFMTU, SIOCGIFHWADDR = (
@@ -25,7 +24,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCGIFADDR, SIOCGIFNETMASK, SIOCGIFMTU, SIOCGIFHWAD
 )  # fmt: skip
 
 
-class IFF(IntFlag):
+class IFF(Flags):
     """Flags of an interface, linux/if.h. UP is what the administrator wants, RUNNING what the cable says."""
 
     UP = 1 << 0
