@@ -252,7 +252,7 @@ class Images:
         image = self.find(text)
         names = [one.reference for one in self.all() if one.id == image.id]
         going = _meant(text, names)
-        if len(going) > 1 and not force:
+        if _are_several(going) and not force:
             known = ", ".join(name.familiar for name in going)
             raise Conflict(f"{text} has {len(going)} names: {known}", remedy="remove one of them, or all by `rmi -f`")
         containers = Containers(self.where)
@@ -301,11 +301,19 @@ def _is_id(text: str) -> bool:
     return _is_hex(digits) and (digits != text or len(digits) == 64)
 
 
+def _are_several(names: list[Reference]) -> bool:
+    """Whether these are more than one tag and its digests."""
+    return sum(1 for name in names if name.tag) > 1 or len({name.name for name in names}) > 1
+
+
 def _meant(text: str, names: list[Reference]) -> list[Reference]:
     """Say which of an image's names somebody means who has found it by `text`."""
     if _is_id(text):
         return names
     wanted = Reference.parse(text)
     if wanted in names:
-        return [wanted]
+        alike = [name for name in names if name.name == wanted.name]
+        others = [name for name in alike if name.tag and name != wanted]
+        # With a repository's last tag go its names by digest, which nobody chose; as in docker.
+        return [wanted] if others or wanted.digest else [wanted, *(name for name in alike if name != wanted)]
     return [name for name in names if name.name == wanted.name] if wanted.digest else names

@@ -71,12 +71,13 @@ def server(name: str, command: list[str], home: Path, **more: str) -> Iterator[S
         "DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(home / "config"), "DOCKER_API_VERSION": "1.41",
         "DOCKER_CLI_HINTS": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC",
     } | more  # fmt: skip
-    log = home / "log"
+    log, registry = home / "log", more.get("R", "REGISTRY")
 
     def run(line: str) -> tuple[str, str, str]:
         done = subprocess.run(["sh", "-c", line], cwd=work, env=environment, capture_output=True, text=True,
                               errors="replace", timeout=60, stdin=subprocess.DEVNULL)  # fmt: skip
-        return str(done.returncode), normal(done.stdout), normal(done.stderr)
+        out, err = (normal(text.replace(registry, "REGISTRY")) for text in (done.stdout, done.stderr))
+        return str(done.returncode), out, err
 
     with open(log, "wb") as said:
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
@@ -106,6 +107,31 @@ def dockerd(home: Path) -> list[str]:
     ]  # fmt: skip
 
 
+@contextlib.contextmanager
+def registries(base: Path) -> Iterator[list[str]]:
+    """Run Debian's docker-registry once for each side, both with a password. Gives host:port of each."""
+    sys.path.append(str(Path(__file__).parent.parent / "registry"))  # its helpers lie there
+    import oracles
+
+    base.mkdir()
+    (base / "htpasswd").write_text(f"ada:{oracles.bcrypt('right')}\n")
+    auth = {"htpasswd": {"realm": "test", "path": str(base / "htpasswd")}}
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(oracles.docker_registry(base / name, auth=auth)) for name in ("d", "l")]
+
+
+def seed(side: Side, base: Path, places: list[str]) -> None:
+    """Put one image into both registries, bit for bit the same, which neither side has."""
+    if not shutil.which("skopeo"):
+        pytest.skip("skopeo is absent")
+    made = f"tar -cC / etc/hostname | docker import - seed:1 && docker save -o {base}/seed.tar seed:1"
+    assert side(f"{made} && docker rmi seed:1")[0] == "0"
+    for place in places:
+        subprocess.run(["skopeo", "copy", "-q", "--dest-creds", "ada:right", "--dest-tls-verify=false",
+                        f"docker-archive:{base}/seed.tar:seed:1", f"docker://{place}/seed:1"],
+                       check=True, timeout=60)  # fmt: skip
+
+
 @pytest.fixture
 def sides(house: Path, tmp_path: Path) -> Iterator[tuple[Side, Side]]:
     # overlay on overlay is refused: dockerd's data are on the disk of /var/tmp. containerd's socket wants a short path.
@@ -115,9 +141,14 @@ def sides(house: Path, tmp_path: Path) -> Iterator[tuple[Side, Side]]:
     try:
         theirs.mkdir()
         (theirs / "none.json").write_text("{}")
-        with server("dockerd", dockerd(theirs), theirs) as first, server("labrt daemon", labrt, ours) as second:
+        with (
+            registries(base / "r") as places,
+            server("dockerd", dockerd(theirs), theirs, R=places[0]) as first,
+            server("labrt daemon", labrt, ours, R=places[1]) as second,
+        ):
             assert second(f"docker save -o {base}/busybox.tar busybox")[0] == "0"
             assert first(f"docker load -i {base}/busybox.tar")[0] == "0"
+            seed(second, base, places)
             yield first, second
     finally:
         shutil.rmtree(base, ignore_errors=True)

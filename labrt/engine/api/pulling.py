@@ -7,6 +7,7 @@ Who the client is to a registry comes with each request, in X-Registry-Auth: the
 from __future__ import annotations
 
 import base64
+import http
 import json
 from collections.abc import Callable
 from typing import Any
@@ -65,13 +66,19 @@ async def create(request: web.Request) -> web.StreamResponse:
     config = credentials(request.headers.get("X-Registry-Auth", ""), reference.registry)
 
     def work(say: Say) -> None:
-        for one in _tags(reference, config) if every else [reference]:
-            _pull(shared, one, wanted, config, say)
+        if every:
+            new = [_pull(shared, one, wanted, config, say) for one in _tags(reference, config)]
+            say(_outcome(images.bare(reference), same=not any(new)))
+        else:
+            same = not _pull(shared, reference, wanted, config, say)
+            say(_outcome(reference.familiar, same=same))
 
     try:
         return await streams.told(request, work)
     except ImageNotFound as error:
-        raise ImageNotFound(f"manifest for {reference.familiar} not found: manifest unknown: {error.message}") from None
+        # What the registry itself says of it, MANIFEST_UNKNOWN or NAME_UNKNOWN, these words say already.
+        why = "manifest unknown" if "_UNKNOWN" in error.message else error.message
+        raise ImageNotFound(f"manifest for {reference.familiar} not found: manifest unknown: {why}") from None
     except Unauthorized as error:
         denied = f"pull access denied for {images.bare(reference)}"
         more = "repository does not exist or may require 'docker login'"
@@ -87,14 +94,20 @@ def _tags(reference: Reference, config: DockerConfig) -> list[Reference]:
 
 def _pull(
     shared: context.Context, reference: Reference, platform: Platform | None, config: DockerConfig, say: Say
-) -> None:
+) -> bool:
+    """Pull one image; return whether its name means something else now."""
     store = Images(shared.where, config=config)
     before = store.meant(reference)
     telling = Pulling(reference, say)
     image = store.pull(str(reference), platform=platform, on_event=telling.hear)
-    same = before is not None and store.meant(reference) == before
-    telling.done(image, same=same)
+    new = before is None or store.meant(reference) != before
+    telling.done(image, same=not new)
     images.note(shared, "pull", reference.familiar, images.bare(reference))
+    return new
+
+
+def _outcome(name: str, *, same: bool) -> dict[str, str]:
+    return {"status": f"Status: {'Image is up to date' if same else 'Downloaded newer image'} for {name}"}
 
 
 class Pulling:
@@ -105,17 +118,18 @@ class Pulling:
         self._begun = False
         self._seen: set[str] = set()
         self._last: dict[str, int] = {}
+        self._here: list[str] = []  # layers that are not fetched: told of only if anything is
 
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            name = self.reference.repository
-            self.say({"status": f"Pulling from {name}", "id": self.reference.tag or str(self.reference.digest)})
+            of = self.reference.tag if self.reference.digest is None else str(self.reference)
+            self.say({"status": f"Pulling from {self.reference.repository}", "id": of})
 
     def hear(self, event: object) -> None:
         """Say one event, if a client wants to know."""
         pointer = getattr(event, "descriptor", None)
-        if pointer is not None and "config" in pointer.media_type:  # docker shows layers only
+        if pointer is not None and not pointer.is_layer:  # docker shows layers only
             return
         if isinstance(event, events.Resolved | events.LayerProgress | events.LayerDone | events.Exists):
             self._begin()
@@ -124,7 +138,7 @@ class Pulling:
         elif isinstance(event, events.LayerDone):
             self._status(event.descriptor.digest.short, "Download complete")
         elif isinstance(event, events.Exists):
-            self._status(event.descriptor.digest.short, "Already exists")
+            self._here.append(event.descriptor.digest.short)
         elif isinstance(event, EmbeddedUsed | events.MirrorFailed):
             self.say({"status": event.describe()})
         elif isinstance(event, Unpacked):
@@ -133,7 +147,13 @@ class Pulling:
     def _status(self, id: str, status: str) -> None:
         self.say({"status": status, "progressDetail": {}, "id": id})
 
+    def _tell_here(self) -> None:
+        for id in self._here:
+            self._status(id, "Already exists")
+        self._here.clear()
+
     def _progress(self, event: events.LayerProgress) -> None:
+        self._tell_here()
         id = event.descriptor.digest.short
         if id not in self._last:
             self._status(id, "Pulling fs layer")
@@ -145,12 +165,12 @@ class Pulling:
     def done(self, image: Image, *, same: bool) -> None:
         """Say the end."""
         self._begin()
+        if not same:
+            self._tell_here()
         for layer in image.manifest.layers:
             if layer.digest.short in self._last:
                 self._status(layer.digest.short, "Pull complete")
         self.say({"status": f"Digest: {self.reference.digest or image.descriptor.digest}"})
-        how = "Image is up to date for" if same else "Downloaded newer image for"
-        self.say({"status": f"Status: {how} {self.reference.familiar}"})
 
 
 def progress(id: str, status: str, now: int, total: int) -> dict[str, Any]:
@@ -169,21 +189,46 @@ async def push(request: web.Request) -> web.StreamResponse:
     reference = Reference.parse(f"{name}:{tag}" if tag else name)
     bare = images.bare(reference)
     config = credentials(request.headers.get("X-Registry-Auth", ""), reference.registry)
-    try:
-        names = [reference.familiar] if tag else await shared.call(pushing.tags_here, name, where=shared.where)
-        await shared.call(images.find, shared, names[0])
-    except ImageNotFound:
-        what = f"An image does not exist locally with the tag: {bare}"
-        raise ImageNotFound(what) from None
 
     def work(say: Say) -> None:
         say({"status": f"The push refers to repository [{reference.name}]"})
-        for one in names:
+        for one in [reference.familiar] if tag else _names(shared, name, bare):
             telling = Pushing(Reference.parse(one), say)
-            pushing.push(one, on_event=telling.hear, where=shared.where, config=config)
+            telling.prepare(_here(shared, one, bare))
+            try:
+                pushing.push(one, on_event=telling.hear, where=shared.where, config=config)
+            except Unauthorized as error:
+                raise _denied(error, reference, config) from None
             images.note(shared, "push", one, bare)
 
     return await streams.told(request, work)
+
+
+def _names(shared: context.Context, name: str, bare: str) -> list[str]:
+    from labrt.engine import push as pushing
+
+    try:
+        return pushing.tags_here(name, where=shared.where)
+    except ImageNotFound:
+        raise _not_here(bare) from None
+
+
+def _here(shared: context.Context, name: str, bare: str) -> Image:
+    try:
+        return images.find(shared, name)
+    except ImageNotFound:
+        raise _not_here(bare) from None
+
+
+def _not_here(bare: str) -> ImageNotFound:
+    return ImageNotFound(f"An image does not exist locally with the tag: {bare}")
+
+
+def _denied(error: Unauthorized, reference: Reference, config: DockerConfig) -> Unauthorized:
+    """Say it with the words that scripts look for; and who signs in here does it with docker."""
+    known = config.credentials(reference.registry) is not None
+    words = "denied: requested access to the resource is denied" if known else "no basic auth credentials"
+    return Unauthorized(f"{words}: {error.message}", status=error.status, remedy=f"docker login {reference.registry}")
 
 
 class Pushing:
@@ -191,6 +236,11 @@ class Pushing:
 
     def __init__(self, reference: Reference, say: Say) -> None:
         self.reference, self.say = reference, say
+
+    def prepare(self, image: Image) -> None:
+        """Say which layers it is about: `docker` draws a line for each, in this order."""
+        for layer in reversed(image.manifest.layers):
+            self.say({"status": "Preparing", "progressDetail": {}, "id": layer.digest.short})
 
     def hear(self, event: object) -> None:
         """Say one event."""
@@ -208,7 +258,7 @@ class Pushing:
             self._status(event, "Pushed")
 
     def _status(self, event: Any, status: str) -> None:
-        if "config" not in event.descriptor.media_type:
+        if event.descriptor.is_layer:
             self.say({"status": status, "progressDetail": {}, "id": event.descriptor.digest.short})
 
 
@@ -222,12 +272,14 @@ async def auth(request: web.Request) -> web.Response:
 
     def ask() -> None:
         with Client(config=of_json(given, host)) as client:
-            client.ping(host)
+            try:
+                client.ping(host)
+            except Unauthorized as error:
+                said = f"{error.status} {http.HTTPStatus(error.status or 401).phrase}"
+                url = f"{client.transport.base_url(host)}/v2/"
+                raise Unauthorized(f"login attempt to {url} failed with status: {said}", status=error.status) from None
 
-    try:
-        await context.of(request).call(ask)
-    except Unauthorized as error:
-        raise Unauthorized(f"login attempt to https://{host}/v2/ failed: unauthorized: {error.message}") from None
+    await context.of(request).call(ask)
     return errors.as_json({"Status": "Login Succeeded", "IdentityToken": ""})
 
 
