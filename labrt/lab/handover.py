@@ -9,15 +9,14 @@ and layers stay: nobody has to pull them again.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labrt import paths
-from labrt.errors import Conflict, LabrtError, NotFound
+from labrt.errors import LabrtError, NotFound
 from labrt.lab import ledger
 from labrt.linux.ledger import entries
 
@@ -59,12 +58,7 @@ def _volumes() -> list[str]:
 def _networks() -> list[str]:
     from labrt.engine.networks import Networks
 
-    gone = []
-    for network in Networks().list():
-        with contextlib.suppress(Conflict, NotFound):
-            Networks().remove(network.name)
-            gone.append(network.name)
-    return gone
+    return list(Networks().prune())
 
 
 def _progress() -> str:
@@ -94,12 +88,20 @@ def _notebooks(directory: str) -> str:
 
 
 def _git(directory: str, *words: str) -> str:
-    """Ask git. The checkout may be another user's than who asks: for this question that is no danger."""
-    command = ["git", "-c", f"safe.directory={os.path.dirname(os.path.realpath(directory))}", "-C", directory, *words]
+    """Ask git, as the one whose directory it is.
+
+    A repository's own configuration names programs that git runs (core.fsmonitor, filters, hooks): who may write there
+    would else have root run them. SUDO_UID, by which git trusts that user for root, is not passed on.
+    """
+    owner = os.stat(directory)
+    theirs: dict[str, Any] = {}
+    if os.geteuid() == 0 and owner.st_uid:
+        theirs = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": ()}
+    env = {"PATH": os.defpath, "HOME": "/nonexistent", "LC_ALL": "C"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", directory, *words], capture_output=True, text=True, env=env, **theirs)
     except FileNotFoundError:
         raise NotFound("git is absent") from None
     if done.returncode:
         raise NotFound(f"git says: {done.stderr.strip()[:200]}")
-    return done.stdout
+    return str(done.stdout)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from click.testing import CliRunner
@@ -38,12 +40,28 @@ def checkout(tmp_path):
 
 
 def test_notebooks_are_as_handed_out_and_what_is_a_learner_s_own_stays(checkout, labrt_root, tmp_path):
-    os.chown(checkout.parent, 65534, 65534) if os.geteuid() == 0 else None  # it may be the user's, and we are root
     assert handover.changed(str(checkout)) == ["00_one.ipynb"]
     assert handover._notebooks(str(checkout)) == "as handed out again: 00_one.ipynb"
     assert (checkout / "00_one.ipynb").read_text() == NOTEBOOK and (checkout / "mine.ipynb").exists()
     assert handover._notebooks(str(checkout)) == "are as they were handed out"
     assert "not looked at: git says" in handover._notebooks(str(tmp_path))
+
+
+@pytest.mark.root
+def test_git_runs_as_whose_checkout_it_is(checkout):
+    """The repository's owner may have it name a program for git to run: that shall not be root's doing."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        theirs = shutil.copytree(checkout.parent, f"{place}/checkout")
+        who = os.path.join(theirs, "who")
+        with open(os.path.join(theirs, "watch"), "w") as file:
+            file.write(f"#!/bin/sh\nid -u >{who}\n")
+            os.fchmod(file.fileno(), 0o755)
+        subprocess.run(["git", "-C", theirs, "config", "core.fsmonitor", f"{theirs}/watch"], check=True)
+        subprocess.run(["chown", "-R", "65534:65534", theirs], check=True)
+        assert handover._notebooks(f"{theirs}/notebooks") == "as handed out again: 00_one.ipynb"
+        with open(who) as file:
+            assert file.read() == "65534\n"
 
 
 @pytest.mark.root
