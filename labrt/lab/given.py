@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from labrt import paths
 from labrt.errors import InvalidInput, NotFound
+from labrt.image import files
 
 BIRDS = ("crane", "dove", "eagle", "egret", "finch", "heron", "ibis", "kite", "lark", "owl", "raven", "robin", "stork",
          "swan", "swift", "tern", "wren")  # fmt: skip
@@ -125,10 +126,5 @@ def _load() -> Learner | None:
 
 def _keep(who: Learner) -> Learner:
     os.makedirs(paths.progress(), 0o700, exist_ok=True)
-    temporary = f"{_file()}.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(who._asdict(), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, _file())
+    files.replace(_file(), json.dumps(who._asdict()).encode())
     return who

@@ -23,6 +23,7 @@ from functools import partial
 
 from labrt import paths
 from labrt.errors import LabrtError, NotFound
+from labrt.lab.daemon import find_docker
 from labrt.lab.doctor import doctor
 from labrt.lab.doctor.report import Check, Report, Status
 from labrt.linux import ledger
@@ -160,8 +161,9 @@ def _image(name: str) -> Answer:
 
 
 def _helper(name: str) -> Answer:
-    if shutil.which(name):
-        return "ok", str(shutil.which(name))
+    found = find_docker() if name == "docker" else shutil.which(name)
+    if found:
+        return "ok", found
     return "warn", f"absent: {', '.join(HELPERS[name])} will show a part less", f"sudo apt-get install -y {name}"
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from labrt import paths
 from labrt.errors import NotFound
+from labrt.image import files
 from labrt.lab import show
 from labrt.lab.show import Picture
 
@@ -67,12 +68,7 @@ def save(record: Record) -> None:
     """Keep a record."""
     file = _file(record.number)
     os.makedirs(os.path.dirname(file), 0o700, exist_ok=True)
-    temporary = f"{file}.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        json.dump(asdict(record), stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, file)
+    files.replace(file, json.dumps(asdict(record), indent=1).encode())
 
 
 def forget(number: str) -> bool:

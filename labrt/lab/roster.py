@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import labrt
 from labrt.errors import InvalidInput, NotFound, file_error
+from labrt.image import files
 from labrt.lab import given, progress
 from labrt.lab.progress import Record
 
@@ -81,11 +82,8 @@ def document() -> dict[str, Any]:
 
 def _write(path: str, text: str) -> None:
     """Write a file whole or not at all."""
-    temporary = f"{path}.{os.getpid()}"
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
+        files.swap(path, text.encode())
     except OSError as error:
         raise file_error(path, error.errno or 0) from None
 

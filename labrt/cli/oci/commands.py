@@ -82,15 +82,10 @@ def _text(error: BaseException) -> str:
 
 
 def _version() -> int:
-    from importlib.metadata import PackageNotFoundError, version
-
+    import labrt
     from labrt.runtime import config
 
-    try:
-        ours = version("labrt")
-    except PackageNotFoundError:  # a checkout that is not installed
-        ours = "unknown"
-    print(f"labrt-oci version {ours}\nspec: {config.OCI_VERSION}")
+    print(f"labrt-oci version {labrt.__version__}\nspec: {config.OCI_VERSION}")
     return 0
 
 
