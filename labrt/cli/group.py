@@ -38,6 +38,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "diff": "Show which files a container added, changed and deleted",
         "events": "Show what happens to containers and images, as it happens",
         "export": "Write a container's whole filesystem as a tar archive",
+        "generate": "Write containers as Kubernetes or Compose have them",
         "history": "Show the steps that an image was made in",
         "import": "Make an image of a tar archive of a filesystem",
         "info": "Show what this labrt is like and what it can do here",
