@@ -16,7 +16,7 @@ from labrt.cli import exitcodes
 from labrt.cli.group import SECTIONS
 
 SUMMARIES = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
-OURS = ("completion", "daemon", "df", "doctor", "generate", "prune", "reset", "spec")  # df and prune are words of `docker system`
+OURS = ("completion", "daemon", "df", "doctor", "generate", "prune", "reset", "spec")  # two of `docker system`
 OUR_OPTIONS = {("wait", "--condition"), ("save", "--format")}  # podman's
 OUR_OPTIONS |= {("build", f"--{name}") for name in ("allow", "progress", "secret", "ssh")}  # docker's, with buildx
 
