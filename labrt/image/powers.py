@@ -58,7 +58,8 @@ class Powers(NamedTuple):
         """Take from a mode the bits that would make a program run as an owner who is not the one that was meant."""
         if not self.root:
             return mode
-        return mode & ~((owner[0] == -1 and stat.S_ISUID) | (owner[1] == -1 and stat.S_ISGID))
+        taken = (stat.S_ISUID if owner[0] == -1 else 0) | (stat.S_ISGID if owner[1] == -1 else 0)
+        return mode & ~taken
 
 
 def _map(path: str) -> list[tuple[int, int, int]]:
