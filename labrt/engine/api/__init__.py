@@ -5,7 +5,7 @@
     serve      sockets: unix, TCP with TLS, those that systemd hands over; signals
     router     which path is whose; versions 1.24 to 1.50; answers for what went wrong (errors)
     streams    a connection that is taken over after 101 UPGRADED; JSON a piece at a time; numbered streams
-    context    where blocking work goes: to threads, and what forks to processes with a single thread
+    context    where blocking work goes: to threads, and what forks to processes with a single thread (workers)
     then one file per resource: system, events, containers, listing, creation, attach, execs, archive, images, …
 
 A handler is thin: it reads the request, calls the engine, and shapes the answer. What the engine does it does without

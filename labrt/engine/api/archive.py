@@ -62,7 +62,7 @@ async def get(request: web.Request) -> web.StreamResponse:
     shared, container = context.of(request), await context.of(request).find(request)
     path = _path(request)
     headers = {"X-Docker-Container-Path-Stat": await _stat(shared, container, path)}
-    return await streams.produced(request, headers, TAR, lambda out: shared.apart(_get, container, path, out))
+    return await streams.produced(request, headers, TAR, lambda out: shared.apart_slowly(_get, container, path, out))
 
 
 def _get(container: Container, path: str, out: str) -> None:
@@ -77,7 +77,7 @@ async def put(request: web.Request) -> web.Response:
     path, owners = _path(request), router.flag(request, "copyUIDGID")
     async with streams.Body(request) as source:
         try:
-            await shared.apart(_put, container, path, source, owners)
+            await shared.apart_slowly(_put, container, path, source, owners)
         except NotFound:
             raise NotFound(f"Could not find the file {path} in container {container.name}") from None
     return web.Response()
@@ -93,7 +93,7 @@ async def export(request: web.Request) -> web.StreamResponse:
     """GET /containers/{id}/export."""
     shared, container = context.of(request), await context.of(request).find(request)
     kind = "application/octet-stream"
-    return await streams.produced(request, {}, kind, lambda out: shared.apart(_export, container, out))
+    return await streams.produced(request, {}, kind, lambda out: shared.apart_slowly(_export, container, out))
 
 
 def _export(container: Container, out: str) -> None:

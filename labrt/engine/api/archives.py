@@ -22,7 +22,7 @@ async def save(request: web.Request) -> web.StreamResponse:
         raise InvalidInput("no image is named: names=…")
     for name in names:
         await shared.call(images.find, shared, name)
-    return await streams.produced(request, {}, TAR, lambda out: shared.call(_save, shared.where, names, out))
+    return await streams.produced(request, {}, TAR, lambda out: shared.call_slowly(_save, shared.where, names, out))
 
 
 def _save(where: paths.Paths, names: list[str], out: str) -> None:

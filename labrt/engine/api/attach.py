@@ -2,6 +2,10 @@
 
 Input ends when the client's half of the connection does, and output goes on: `echo hi | docker run -i busybox cat`.
 With a terminal, and over HTTP too, a sequence of keys leaves the container.
+
+A client that does not read makes the container wait when a megabyte is on its way to it (runtime/stdio.py), as with
+dockerd (moby's pull request 30286 wanted it otherwise, and was not taken): who is attached misses no byte. Who wants to
+look on without holding anything up, follows the logs.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ async def _history(
 
 
 async def _attached(shared: context.Context, container: Container, session: Attached) -> None:
-    ready = await shared.starts.awaited(container)
+    ready = await session.client.unless_gone(shared.starts.awaited(container))
     try:
         pipe = await shared.call(starts.connect, container, stdin=session.stdin)
     finally:

@@ -34,7 +34,7 @@ async def build(request: web.Request) -> web.StreamResponse:
     async with streams.Body(request) as source:
         return await streams.produced(
             request, {}, "application/json",
-            lambda out: shared.apart(_build, shared.where, source, name, wanted, quiet, out),
+            lambda out: shared.apart_slowly(_build, shared.where, source, name, wanted, quiet, out),
         )  # fmt: skip
 
 

@@ -44,14 +44,14 @@ async def stop(request: web.Request) -> web.Response:
     shared, container = context.of(request), await context.of(request).find(request)
     if not container.up:
         return web.Response(status=304)
-    await shared.call(container.stop, router.number(request, "t"), request.query.get("signal") or None)
+    await shared.call_slowly(container.stop, router.number(request, "t"), request.query.get("signal") or None)
     return _done()
 
 
 async def restart(request: web.Request) -> web.Response:
     """POST /containers/{id}/restart."""
     shared, container = context.of(request), await context.of(request).find(request)
-    await shared.call(container.stop, router.number(request, "t"), request.query.get("signal") or None)
+    await shared.call_slowly(container.stop, router.number(request, "t"), request.query.get("signal") or None)
     await shared.starts.start(container)
     await shared.call(container.note, "restart")
     return _done()

@@ -2,7 +2,10 @@
 
 The event loop has one thread and must never wait. So the engine's calls are made by other threads (`call`). A process
 with threads must not fork (launcher.py says why), but looking into a container's files takes a child: that is done by
-worker processes with a single thread (`apart`), which are started when they are first needed.
+worker processes with a single thread (`apart`; workers.py), which are started when they are first needed.
+
+What goes at the pace of a client, a registry or a container that is to stop has threads and workers of its own
+(`call_slowly`, `apart_slowly`): however many of those stand still, the others go on.
 """
 
 from __future__ import annotations
@@ -10,11 +13,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from aiohttp import web
@@ -26,8 +27,7 @@ from labrt.errors import ContainerNotFound, InvalidInput
 
 P = ParamSpec("P")
 T = TypeVar("T")
-THREADS = 256  # that wait for engine calls, such as a stop of ten seconds, at the same time; more stand in line
-WORKERS = 4
+THREADS = 256  # that wait for engine calls at the same time, quick and slow ones each; more stand in line
 
 
 class Context:
@@ -36,6 +36,7 @@ class Context:
     def __init__(self, where: paths.Paths | None = None) -> None:
         from labrt.engine.api.execs import Execs
         from labrt.engine.api.starts import Starts
+        from labrt.engine.api.workers import Workers
 
         self.where = where or paths.default()
         self.began = time.time()
@@ -45,8 +46,8 @@ class Context:
         self.starts = Starts(self)
         self.execs = Execs()
         self._tasks: set[asyncio.Future[None]] = set()
-        self._threads = ThreadPoolExecutor(THREADS, "engine")
-        self._workers: ProcessPoolExecutor | None = None
+        self._threads, self._slow_threads = (ThreadPoolExecutor(THREADS, name) for name in ("engine", "slow"))
+        self._workers = Workers()
 
     def keep(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that goes on when its request has ended: asyncio itself forgets what nobody holds."""
@@ -59,28 +60,18 @@ class Context:
         work = functools.partial(function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
+    async def call_slowly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call one that goes at somebody else's pace: as `call`, in other threads."""
+        work = functools.partial(function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._slow_threads, work)
+
     async def apart(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that may fork, in a process with a single thread. All that goes there and back is pickled."""
-        from concurrent.futures.process import BrokenProcessPool
+        return await self._workers.run(functools.partial(function, *args, **kwargs))
 
-        work = functools.partial(function, *args, **kwargs)
-        for attempt in (1, 2):
-            pool = self._pool()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(pool, work)
-            except BrokenProcessPool:  # somebody has killed a worker; the next ones are new
-                self._workers = None if self._workers is pool else self._workers
-                if attempt == 2:
-                    raise
-        raise AssertionError("unreachable")
-
-    def _pool(self) -> ProcessPoolExecutor:
-        if self._workers is None:
-            import multiprocessing
-
-            spawn = multiprocessing.get_context("spawn")  # a fresh interpreter: nothing of ours is in it
-            self._workers = ProcessPoolExecutor(WORKERS, spawn, _be_worker, (os.getpid(),))
-        return self._workers
+    async def apart_slowly(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call one that goes at a client's pace: as `apart`, in other processes."""
+        return await self._workers.run(functools.partial(function, *args, **kwargs), slowly=True)
 
     def containers(self) -> Containers:
         """All containers."""
@@ -111,14 +102,9 @@ class Context:
 
     def close(self) -> None:
         """End the workers; the threads end with the process. What they are at is not waited for."""
-        import multiprocessing
-
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._workers is not None:
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            self._workers.shutdown(wait=True, cancel_futures=True)
-            self._workers = None
+        for threads in (self._threads, self._slow_threads):
+            threads.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
 
 CONTEXT = web.AppKey("context", Context)
@@ -133,18 +119,3 @@ async def lifetime(app: web.Application) -> AsyncIterator[None]:
     """Close the context with its application."""
     yield
     app[CONTEXT].close()
-
-
-def _be_worker(parent: int) -> None:
-    """End with the daemon, however that ends; and leave Ctrl-C to it. See PR_SET_PDEATHSIG in prctl(2)."""
-    from labrt.linux import syscalls
-
-    syscalls.prctl(1, signal.SIGKILL)
-    if "LABRT_TRACE" in os.environ:
-        from labrt.runtime import traced
-
-        traced.join("worker")
-    if os.getppid() != parent:
-        os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -279,7 +279,7 @@ async def auth(request: web.Request) -> web.Response:
                 url = f"{client.transport.base_url(host)}/v2/"
                 raise Unauthorized(f"login attempt to {url} failed with status: {said}", status=error.status) from None
 
-    await context.of(request).call(ask)
+    await context.of(request).call_slowly(ask)
     return errors.as_json({"Status": "Login Succeeded", "IdentityToken": ""})
 
 
@@ -298,7 +298,7 @@ async def distribution(request: web.Request) -> web.Response:
         return {"Descriptor": about, "Platforms": [{"architecture": platform.architecture, "os": platform.os}]}
 
     try:
-        return errors.as_json(await context.of(request).call(ask))
+        return errors.as_json(await context.of(request).call_slowly(ask))
     except ImageNotFound as error:
         raise errors.no_image(str(reference)) from error
 

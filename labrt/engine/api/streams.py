@@ -23,6 +23,7 @@ from labrt.errors import LabrtError
 
 RAW, MULTIPLEXED = "application/vnd.docker.raw-stream", "application/vnd.docker.multiplexed-stream"
 T = TypeVar("T")
+WAITING = 256  # objects of a stream that a client has not read yet
 _LOOK = 1  # seconds between two looks whether a silent client is still there
 
 
@@ -57,6 +58,18 @@ class Hijacked:
         poll.register(sock.fileno(), 0)
         while not self.writer.is_closing() and not poll.poll(0):
             await asyncio.sleep(_LOOK)
+
+    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something for as long as the client is there. Raises ConnectionResetError when it is not any more."""
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.wait_gone())
+        try:
+            await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise ConnectionResetError
+            return task.result()
+        finally:
+            task.cancel()
+            gone.cancel()
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client does not read. Raises ConnectionError when it is gone."""
@@ -176,7 +189,8 @@ async def told(request: web.Request, work: Callable[[Callable[[Any], None]], Any
     """Answer with what `work` says on its way, which is done in a thread: it gets a function to say an object with.
 
     What fails before anything was said has a status of its own, later it is the stream's last object. When the client
-    goes away, saying something raises ConnectionAbortedError in the thread: so the work ends, too.
+    goes away, saying something raises ConnectionAbortedError in the thread: so the work ends, too. One that does not
+    read holds nothing up: when WAITING objects wait for it, it hears of no more progress until it has caught up.
     """
     loop, lines = asyncio.get_running_loop(), Lines(request)
     queue: asyncio.Queue[Any] = asyncio.Queue()
@@ -185,6 +199,8 @@ async def told(request: web.Request, work: Callable[[Callable[[Any], None]], Any
     def say(value: Any) -> None:
         if gone:
             raise ConnectionAbortedError("the client has gone")
+        if queue.qsize() > WAITING and value.get("progressDetail"):
+            return
         loop.call_soon_threadsafe(queue.put_nowait, value)
 
     def run() -> None:
@@ -193,7 +209,7 @@ async def told(request: web.Request, work: Callable[[Callable[[Any], None]], Any
         finally:
             loop.call_soon_threadsafe(queue.put_nowait, None)
 
-    task = asyncio.ensure_future(context.of(request).call(run))
+    task = asyncio.ensure_future(context.of(request).call_slowly(run))
     try:
         while (value := await queue.get()) is not None:
             await lines.send(value)

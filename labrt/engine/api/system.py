@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import contextlib
 import os
@@ -45,10 +46,10 @@ async def version(request: web.Request) -> web.Response:
 
 async def info(request: web.Request) -> web.Response:
     """GET /info."""
-    return errors.as_json(await context.of(request).call(_info, context.of(request)))
+    return errors.as_json(await context.of(request).call(_info, context.of(request), len(asyncio.all_tasks())))
 
 
-def _info(shared: context.Context) -> dict[str, Any]:
+def _info(shared: context.Context, tasks: int) -> dict[str, Any]:
     from labrt.linux.cgroups.detect import detect
 
     counts = by_status(shared.containers())
@@ -64,7 +65,7 @@ def _info(shared: context.Context) -> dict[str, Any]:
         "MemoryLimit": True, "SwapLimit": True, "CpuCfsPeriod": True, "CpuCfsQuota": True, "CPUShares": True,
         "CPUSet": True, "PidsLimit": True, "OomKillDisable": detect().mode != "unified", "IPv4Forwarding": _forwards(),
         "BridgeNfIptables": True, "BridgeNfIp6tables": True,
-        "Debug": shared.debug, "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": 1,
+        "Debug": shared.debug, "NFd": len(os.listdir("/proc/self/fd")), "NGoroutines": tasks,
         "SystemTime": rfc3339(time.time()), "LoggingDriver": "json-file", "CgroupDriver": "cgroupfs",
         "CgroupVersion": "2" if detect().mode == "unified" else "1", "NEventsListener": 0,
         "KernelVersion": machine.release, "OperatingSystem": _system(), "OSVersion": "", "OSType": "linux",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from labrt.engine.api.sockets import Settings
 
 _GREETING = 15  # seconds for a handshake
+_LOOK = 1  # seconds between two looks whether a client that says nothing more is still there
 
 
 def make_context(settings: Settings) -> ssl.SSLContext:
@@ -48,10 +50,23 @@ def listen(
 
     async def accept() -> None:
         while True:
-            client, _ = await loop.sock_accept(sock)
+            try:
+                client, _ = await loop.sock_accept(sock)
+            except OSError as error:  # EMFILE: they wait in line until another one hangs up
+                errors.log.error("no connection accepted: %s", error)
+                await asyncio.sleep(1)
+                continue
+            _watch(client)
             shared.keep(_serve(client, holder["context"], server))
 
     shared.keep(accept())
+
+
+def _watch(client: socket.socket) -> None:
+    """Have the kernel ask whether a silent client is still there: tcp(7). One that has vanished answers nothing."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
+        client.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _serve(client: socket.socket, made: ssl.SSLContext, server: Any) -> None:
@@ -103,21 +118,36 @@ class Relay:
             await asyncio.gather(into, return_exceptions=True)
 
     async def _into(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                try:
-                    data = self._tls.read(1 << 16)
-                except ssl.SSLWantReadError:
-                    await self._flush()
-                    more = await self.outer.read()
-                    if not more:
-                        break
-                    self._came.write(more)
-                    continue
-                if not data:
-                    break
+        """Pass on what a client says, its end of input, and that it has gone altogether, which is more than that."""
+        try:
+            while data := await self._hear():
                 await self.inner.write(data)
-        _end(self.inner)
+        except BrokenPipeError:  # the server wants no more
+            await self._wait_gone()
+        except OSError:  # it has broken off
+            pass
+        else:
+            _end(self.inner, socket.SHUT_WR)
+            await self._wait_gone()
+        _end(self.inner, socket.SHUT_RDWR)
+
+    async def _hear(self) -> bytes:
+        """Return what the client says, in the clear; b"" is the end."""
+        while True:
+            try:
+                return self._tls.read(1 << 16)
+            except ssl.SSLWantReadError:
+                await self._flush()
+                more = await self.outer.read()
+                if not more:
+                    return b""
+                self._came.write(more)
+
+    async def _wait_gone(self) -> None:
+        poll = select.poll()
+        poll.register(self.outer.fd, 0)
+        while not poll.poll(0):
+            await asyncio.sleep(_LOOK)
 
     async def _out(self) -> None:
         with contextlib.suppress(OSError):
@@ -134,11 +164,11 @@ class Relay:
                 await self.outer.write(data)
 
 
-def _end(pipe: Pipe) -> None:
-    """Close our half of a socket."""
+def _end(pipe: Pipe, how: int) -> None:
+    """Close our half of a socket, or both."""
     sock = socket.socket(fileno=pipe.fd)
     try:
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_WR)
+            sock.shutdown(how)
     finally:
         sock.detach()

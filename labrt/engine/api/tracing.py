@@ -127,17 +127,20 @@ def _name(function: Any) -> str:
 
 def _wrap_engine(shared: context.Context) -> None:
     """Tell each call of the engine, and take the request's number along to the thread or the process that makes it."""
-    call, apart = shared.call, shared.apart
+    for name in ("call", "call_slowly"):
+        setattr(shared, name, functools.partial(_told, getattr(shared, name)))
+    for name in ("apart", "apart_slowly"):
+        setattr(shared, name, functools.partial(_told_apart, getattr(shared, name)))
 
-    async def told(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        tracing.tell("engine", _name(function))
-        return await call(contextvars.copy_context().run, function, *args, **kwargs)
 
-    async def told_apart(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        tracing.tell("engine", _name(function), where="in a process apart")
-        return await apart(_numbered, tracing.request.get(), function, *args, **kwargs)
+async def _told(call: Callable[..., Any], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    tracing.tell("engine", _name(function))
+    return await call(contextvars.copy_context().run, function, *args, **kwargs)
 
-    shared.call, shared.apart = told, told_apart  # type: ignore[method-assign]
+
+async def _told_apart(apart: Callable[..., Any], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    tracing.tell("engine", _name(function), where="in a process apart")
+    return await apart(_numbered, tracing.request.get(), function, *args, **kwargs)
 
 
 def _numbered(number: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -2,84 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from labrt.lab.daemon import Connection
+from api_daemon import Daemon, container
 
 pytestmark = pytest.mark.root
-
-
-def ask(path: Path, method: str, url: str, body: Any = None) -> tuple[int, Any]:
-    with contextlib.closing(Connection(str(path))) as connection:
-        raw = None if body is None else body if isinstance(body, bytes) else json.dumps(body)
-        connection.request(method, url, raw, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        text = answer.read()
-    is_json = answer.headers["Content-Type"] == "application/json" and text
-    return answer.status, json.loads(text) if is_json else text
-
-
-class Daemon:
-    def __init__(self, path: Path, *options: str) -> None:
-        self.path, self.options = path, options
-        self.begin()
-
-    def begin(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "labrt", "daemon", "-H", f"unix://{self.path}", *self.options],
-            stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        for _ in range(400):
-            with contextlib.suppress(OSError):
-                if self.ask("GET", "/_ping")[0] == 200:
-                    return
-            assert self.process.poll() is None, self.process.communicate()[1]
-            time.sleep(0.05)
-        raise AssertionError("it does not answer")
-
-    def ask(self, method: str, url: str, body: Any = None) -> tuple[int, Any]:
-        return ask(self.path, method, url, body)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=30)
-
-    def end(self) -> str:
-        self.process.send_signal(signal.SIGTERM)
-        said = self.process.communicate(timeout=30)[1]
-        assert self.process.returncode == 0, said
-        return said
-
-
-@pytest.fixture
-def daemon(house: Path, tmp_path: Path) -> Iterator[Daemon]:
-    daemon = Daemon(tmp_path / "d.sock")
-    try:
-        yield daemon
-    finally:
-        said = daemon.end()
-    assert "a mistake in labrt" not in said, said
-
-
-def container(daemon: Daemon, *command: str, **more: Any) -> str:
-    status, made = daemon.ask("POST", "/v1.50/containers/create", {"Image": "busybox", "Cmd": [*command], **more})
-    assert status == 201, made
-    return str(made["Id"])
 
 
 def test_kill_9_loses_nothing(daemon: Daemon) -> None:
@@ -129,9 +68,7 @@ def test_two_who_want_one_name(daemon: Daemon) -> None:
 def test_clients_that_vanish_cost_nothing(daemon: Daemon) -> None:
     id = container(daemon, "sleep", "1000")
     assert daemon.ask("POST", f"/containers/{id}/start")[0] == 204
-    fds = f"/proc/{daemon.process.pid}/fd"
-    daemon.ask("GET", "/info")
-    before = len(os.listdir(fds))
+    before = daemon.held()
     heads = (
         f"POST /containers/{id}/attach?stream=1&stdout=1 HTTP/1.1\r\nHost: x\r\n"
         "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n",
@@ -147,11 +84,7 @@ def test_clients_that_vanish_cost_nothing(daemon: Daemon) -> None:
                 sock.connect(str(daemon.path))
                 sock.sendall(head.encode())
                 assert sock.recv(12) in (b"HTTP/1.1 101", b"HTTP/1.1 200")
-    for _ in range(200):
-        if len(os.listdir(fds)) <= before:
-            break
-        time.sleep(0.1)
-    assert len(os.listdir(fds)) <= before
+    assert daemon.settles(before), (before, daemon.held())
     assert daemon.ask("DELETE", f"/containers/{id}?force=1")[0] == 204
 
 
@@ -241,6 +174,17 @@ def test_tls_with_half_closed_input(house: Path, tmp_path: Path, certificates: C
         done = subprocess.run([*command, "run", "--rm", "-i", "busybox", "sh", "-c", "cat; echo after"], input="half\n",
                               capture_output=True, text=True, timeout=60)  # fmt: skip
         assert (done.returncode, done.stdout) == (0, "half\nafter\n"), done.stderr
+        id = container(daemon, "true")
+        before = daemon.held()
+        friend = ssl.create_default_context(cafile=str(certificates("ca.pem")))
+        friend.load_cert_chain(str(certificates("client.pem")), str(certificates("client.key")))
+        for request in ("GET /events", f"POST /containers/{id}/attach?stream=1&stdout=1"):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=60)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close sends RST: socket(7)
+            with friend.wrap_socket(sock, server_hostname="127.0.0.1") as one:
+                one.sendall(f"{request} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                assert one.recv(8) == b"HTTP/1.1"
+        assert daemon.settles(before), (before, daemon.held())
         nobody = ssl.create_default_context(cafile=str(certificates("ca.pem")))
         plain = socket.create_connection(("127.0.0.1", port), timeout=60)
         with pytest.raises(OSError), nobody.wrap_socket(plain, server_hostname="127.0.0.1") as stranger:
