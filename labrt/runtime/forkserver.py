@@ -18,8 +18,8 @@ from collections.abc import Callable
 from labrt.errors import LabrtError
 from labrt.runtime import joiner, monitor, wire
 
-# Seconds: the container before ours is still being started, and needs the CPUs; nobody wants anything for now.
-SOON, IDLE = 0.05, 0.2
+# Seconds without a request, after which nobody is waiting for one that went before, who would need the CPU.
+SOON = 0.05
 
 
 def serve(fd: int) -> None:
@@ -35,12 +35,15 @@ def serve(fd: int) -> None:
         traced.join()
     works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
-    warm = not select.select([sock], [], [], 0)[0]
-    if warm:  # who waits already, as a cold `labrt run` does by now, gets what will be warm only by their own work
-        _warm_up()
-    gc.freeze()  # what is not touched is not copied; collecting is off since our first line
-    spare = _fork_spare(sock, works)
+    warm, served = False, 0
     while True:
+        # Who waits already, as a cold `labrt run` does by now, gets what will be warm only by their own work; and has
+        # the CPUs for a while. Not so who wants many.
+        if not warm and (served > 1 or not select.select([sock], [], [], SOON if served else 0)[0]):
+            _warm_up()
+            warm = True
+        gc.freeze()  # what is not touched is not copied; collecting is off since our first line
+        spare = _fork_spare(sock, works)
         message, fds = wire.receive(sock)
         if message is None:
             return
@@ -48,10 +51,7 @@ def serve(fd: int) -> None:
         spare.close()
         for received in fds:
             os.close(received)
-        if not warm:
-            _warm_up()
-            warm = True
-        spare = _fork_spare(sock, works)
+        served += 1
 
 
 def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
@@ -69,9 +69,13 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> s
 
 
 def _warm_up() -> None:
-    """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth."""
+    """Do once what every fork will do: what is then loaded, compiled and cached, each of them has from its birth.
+
+    And shares with the others. A module that each would import by itself were a megabyte or three in each of them.
+    """
     from labrt.linux import cgroups, fscontext, mount_options, rootfs
-    from labrt.runtime import config, init, program
+    from labrt.runtime import config, init, orders, program, restarting  # noqa: F401
+    from labrt.runtime.networks import attachment  # noqa: F401 - most containers have a network
 
     usual = config.default(["true"])
     with contextlib.suppress(LabrtError, OSError):  # whoever asks for a container will be told
@@ -94,8 +98,6 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
         if not select.select([spare], [], [], SOON)[0]:
             # Nobody waits, so once more: what it writes to is then a copy of our own, which a fork's memory is not yet.
             _warm_up()
-            if not select.select([spare], [], [], IDLE)[0]:
-                from labrt.runtime.networks import attachment  # noqa: F401 - most containers have a network
         message, fds = wire.receive(spare)
         spare.close()
         if message and "LABRT_TRACE" in os.environ:
