@@ -15,11 +15,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterable
 
 from labrt import paths
 from labrt.errors import Conflict, NotFound, NotSupported
 from labrt.linux.cgroups import files, tree
 from labrt.linux.cgroups.detect import Hierarchy, detect
+
+TYPE_CHECKING = False  # as in syscalls.py
+if TYPE_CHECKING:
+    from labrt.linux.cgroups.properties import Property
 
 SLICE = "labrt.slice"
 _MANAGER = (
@@ -51,10 +56,23 @@ def scope(
     return path
 
 
-def start(pid: int, unit: str, slice: str = SLICE, *, timeout: float = 20.0) -> str:
-    """Have a process moved into a new scope of any name; return the scope's path. Raises as `scope` does."""
-    _call("StartTransientUnit", *start_transient_unit(pid, unit, slice))
+def start(
+    pid: int, unit: str, slice: str = SLICE, *, properties: Iterable[Property] = (), timeout: float = 20.0
+) -> str:
+    """Have a process moved into a new scope of any name, with these `properties` (properties.py) besides the usual.
+
+    Returns the scope's path. Raises as `scope` does.
+    """
+    _call("StartTransientUnit", *start_transient_unit(pid, unit, slice, properties))
     return _wait_for(pid, unit, timeout)
+
+
+def set_properties(unit: str, properties: Iterable[Property]) -> None:
+    """Change a unit's properties, until the next boot. Raises NotFound and NotSupported."""
+    given = [*properties]
+    if given:
+        # true: for this run of the machine only; a file on disk would outlive the container.
+        _call("SetUnitProperties", "sba(sv)", unit, "true", str(len(given)), *(word for one in given for word in one))
 
 
 def stop(name: str) -> None:
@@ -68,14 +86,15 @@ def stop_unit(unit: str) -> None:
         _call("StopUnit", "ss", unit, "replace")
 
 
-def start_transient_unit(pid: int, unit: str, slice: str = SLICE) -> list[str]:
+def start_transient_unit(pid: int, unit: str, slice: str = SLICE, more: Iterable[Property] = ()) -> list[str]:
     """Write the arguments of StartTransientUnit as busctl takes them: a signature, then values, arrays by length."""
-    properties = [
+    properties: list[Property] = [
         ("Description", "s", "a labrt container"),
         ("Delegate", "b", "true"),
         ("Slice", "s", slice),
         ("PIDs", "au", "1", str(pid)),
         ("CollectMode", "s", "inactive-or-failed"),  # forget it, too, when it has failed
+        *more,
     ]
     flat = [word for one in properties for word in one]
     # fail: rather refuse than replace a scope of this name. The last array (auxiliary units) is empty.

@@ -18,12 +18,16 @@ import os
 import posixpath
 from types import TracebackType
 
+from labrt import paths
 from labrt.errors import Conflict, InvalidConfig, LabrtError, NotSupported
 from labrt.linux import cgroups, ledger, procfs
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
+
+    from labrt.linux.cgroups import properties
 
 
 class Group:
@@ -34,6 +38,7 @@ class Group:
         self.scope = ""
         self._home = ""
         self._rootless = rootless and not _limits(config)
+        self._config = config
         path = config["linux"].get("cgroupsPath") or ""
         if systemd:
             self.slice, self.scope = unit_of(path, id)
@@ -65,7 +70,7 @@ class Group:
         if cgroups.detect().mode != "unified":
             raise NotSupported("--systemd-cgroup: labrt does this with cgroup v2 only")
         self._home = next(line.path for line in procfs.cgroup() if not line.controllers)
-        path = systemd.start(os.getpid(), self.scope, self.slice)
+        path = systemd.start(os.getpid(), self.scope, self.slice, properties=_properties(self._config))
         ledger.record("cgroup", path)
         return cgroups.load(path, parent="/")
 
@@ -82,19 +87,45 @@ class Group:
 
 
 def unit_of(path: str, id: str) -> tuple[str, str]:
-    """Read "slice:prefix:name"; return the slice and the unit's name. Without a path: a scope in system.slice."""
+    """Read "slice:prefix:name": the slice and the unit's name. Else in system.slice, a user's in user.slice."""
+    usual = "user.slice" if paths.owner() else "system.slice"
     if not path:
-        return "system.slice", f"labrt-{id}.scope"
+        return usual, f"labrt-{id}.scope"
     parts = path.split(":")
     if len(parts) != 3 or not parts[2] or "/" in path:
         remedy = 'with --systemd-cgroup it is "slice:prefix:name", such as "system.slice:labrt:c0ffee"'
         raise InvalidConfig(f"linux.cgroupsPath: {path!r} names no unit of systemd", remedy=remedy)
     slice, prefix, name = parts
-    if slice and not slice.endswith(".slice"):
-        raise InvalidConfig(f"linux.cgroupsPath: {slice!r} is no slice", remedy="its name ends in .slice")
+    if slice and not _is_slice(slice):
+        remedy = "its name ends in .slice; a-b.slice lies in a.slice"
+        raise InvalidConfig(f"linux.cgroupsPath: {slice!r} is no slice", remedy=remedy)
     if name.endswith(".slice"):
         raise InvalidConfig(f"linux.cgroupsPath: {name!r} is a slice, which holds no process of its own")
-    return slice or "system.slice", f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+    return slice or usual, f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
+
+
+def _is_slice(name: str) -> bool:
+    """Whether it is a slice's name. Each dash begins a slice within the one before it, "-.slice" is the root."""
+    stem = name.removesuffix(".slice")
+    return stem != name and (stem == "-" or all(stem.split("-")))
+
+
+def _properties(config: dict[str, Any]) -> list[properties.Property]:
+    """What systemd is told of the container: its limits, and what annotations say. The last one wins."""
+    from labrt.linux.cgroups import properties
+
+    told = [*properties.of_resources(config["linux"].get("resources") or {}),
+            *properties.of_annotations(config.get("annotations") or {})]  # fmt: skip
+    return [*{one[0]: one for one in told}.values()]
+
+
+def set_limits(cgroup: cgroups.Cgroup, scope: str, wanted: Mapping[str, Any]) -> None:
+    """Change limits: as systemd knows them, then in the files, exactly. Raises InvalidConfig and NotSupported."""
+    if scope:
+        from labrt.linux.cgroups import properties, systemd
+
+        systemd.set_properties(scope, properties.of_resources(wanted))
+    cgroup.apply(wanted)
 
 
 def _make(path: str) -> cgroups.Cgroup:

@@ -214,9 +214,10 @@ def update(root: str, id: str, resources: Mapping[str, Any]) -> None:
     if now in (STOPPED, CREATING):
         raise Conflict(f"cannot update container {id}: it is {now}")
     from labrt.runtime import config as oci
+    from labrt.runtime.oci import groups
 
     wanted = said(resources)
-    _group(record).apply(oci.resources({"linux": {"resources": wanted}}))
+    groups.set_limits(_group(record), record.scope, oci.resources({"linux": {"resources": wanted}}))
     config = records.config(root, id)
     known = config.setdefault("linux", {}).setdefault("resources", {})
     for section, values in wanted.items():

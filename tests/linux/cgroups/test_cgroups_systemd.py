@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from labrt.errors import Conflict, NotFound, NotSupported
+from labrt.errors import Conflict, InvalidConfig, NotFound, NotSupported
 from labrt.linux import cgroups
-from labrt.linux.cgroups import systemd
+from labrt.linux.cgroups import properties, systemd
 
 BUS = Path(os.environ.get("XDG_RUNTIME_DIR", "/nowhere"), "bus")
 here = pytest.mark.skipif(
@@ -31,6 +31,34 @@ def test_what_is_asked_for():
     for asked in ("Delegate b true", "Slice s labrt.slice", "PIDs au 1 4242"):
         assert asked in text
     assert words[-1] == "0"
+
+
+@pytest.mark.parametrize(("spec", "expected"), [
+    ({"memory": {"limit": 64 << 20, "reservation": 32 << 20, "swap": 96 << 20}},
+     {"MemoryMax": "67108864", "MemoryLow": "33554432", "MemorySwapMax": "33554432"}),
+    ({"memory": {"limit": -1}, "pids": {"limit": 7}}, {"MemoryMax": str(properties.INFINITY), "TasksMax": "7"}),
+    ({"cpu": {"shares": 1024, "quota": 50_000}}, {"CPUWeight": "100", "CPUQuotaPerSecUSec": "500000"}),
+    ({"cpu": {"quota": 33_333, "period": 50_000}}, {"CPUQuotaPerSecUSec": "670000", "CPUQuotaPeriodUSec": "50000"}),
+    ({"cpu": {"quota": -1, "idle": 1}}, {"CPUQuotaPerSecUSec": str(properties.INFINITY), "CPUWeight": "0"}),
+    ({"cpu": {"cpus": "0-2,9", "mems": "0"}}, {"AllowedCPUs": "2 7 2", "AllowedMemoryNodes": "1 1"}),
+    ({"blockIO": {"weight": 1000, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}}, {"IOWeight": "10000"}),
+    ({"unified": {"memory.high": "1048576", "cpu.weight": "33", "io.max": "8:0 rbps=1"}},
+     {"MemoryHigh": "1048576", "CPUWeight": "33"}),
+])  # fmt: skip
+def test_limits_as_systemd_has_them(spec, expected):
+    assert {name: " ".join(value) for name, _, *value in properties.of_resources(spec)} == expected
+
+
+def test_properties_of_the_creators_own():
+    told = {"TimeoutStopUSec": "uint64 5000000", "KillSignal": "15", "SendSIGHUP": "true", "CollectMode": "'inactive'"}
+    annotations = {"a": "b"} | {f"org.systemd.property.{name}": text for name, text in told.items()}
+    assert [*properties.of_annotations(annotations)] == [
+        ("TimeoutStopUSec", "t", "5000000"), ("KillSignal", "i", "15"), ("SendSIGHUP", "b", "true"),
+        ("CollectMode", "s", "inactive"),
+    ]  # fmt: skip
+    for key, text in (("X-Y", "1"), ("After", "['a']"), ("After", "'"), ("After", "'a' 'b'"), ("After", "")):
+        with pytest.raises(InvalidConfig, match=key):
+            [*properties.of_annotations({f"org.systemd.property.{key}": text})]
 
 
 def test_without_systemd(monkeypatch):

@@ -65,15 +65,25 @@ def test_without_root(as_user):
     ("user.slice:libpod:c0ffee", ("user.slice", "libpod-c0ffee.scope")),
     (":labrt:x", ("system.slice", "labrt-x.scope")),
     ("a.slice::x", ("a.slice", "x.scope")),
+    ("machine-a_b-c.slice:p:x", ("machine-a_b-c.slice", "p-x.scope")),
+    ("-.slice:p:x", ("-.slice", "p-x.scope")),
 ])  # fmt: skip
 def test_names_of_units(path, unit):
     assert groups.unit_of(path, "ID") == unit
 
 
-@pytest.mark.parametrize("path", ["/a/b", "a:b", "a:b:c", "a.slice:b:", "a.slice:b:c:d", "a.slice:b:c.slice"])
+@pytest.mark.parametrize("path", ["/a/b", "a:b", "a:b:c", "a.slice:b:", "a.slice:b:c:d", "a.slice:b:c.slice",
+                                  ".slice:b:c", "-a.slice:b:c", "a--b.slice:b:c", "a-.slice:b:c"])  # fmt: skip
 def test_what_names_no_unit(path):
     with pytest.raises(InvalidConfig, match=r"linux\.cgroupsPath"):
         groups.unit_of(path, "ID")
+
+
+def shown(unit: str, *names: str) -> dict[str, str]:
+    """What systemd knows of a unit."""
+    command = ["systemctl", "show", *(word for name in names for word in ("-p", name)), unit]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return dict(line.split("=", 1) for line in said.splitlines())
 
 
 @pytest.mark.vm
@@ -82,21 +92,31 @@ def test_a_scope_of_systemd(oci, eventually):
         pytest.skip("systemd is not PID 1 here, or there is not only cgroup v2")
 
     def change(config):
-        config["linux"]["cgroupsPath"] = "system.slice:labrt-test:nap"
-        config["linux"]["resources"]["pids"] = {"limit": 17}
+        config["linux"]["cgroupsPath"] = "labrt-test-inner.slice:labrt-test:nap"
+        config["linux"]["resources"] |= {"pids": {"limit": 17}, "memory": {"limit": 64 << 20},
+                                         "cpu": {"quota": 33_333, "shares": 512, "cpus": "0"}}  # fmt: skip
+        config["annotations"]["org.systemd.property.TimeoutStopUSec"] = "uint64 5000000"
 
-    id = oci.bundle("sleep", "1000", change=change)
+    id, unit = oci.bundle("sleep", "1000", change=change), "labrt-test-nap.scope"
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     oci("--systemd-cgroup", "create", "--bundle", str(oci.bundles / id), id, **nowhere)
     pid = oci.state(id)["pid"]
-    path = "/system.slice/labrt-test-nap.scope"
+    path = f"/labrt.slice/labrt-test.slice/labrt-test-inner.slice/{unit}"
     assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::{path}\n"
     group = cgroups.load(path, parent="/")
-    assert (group.procs, group.pids.max) == ([pid], 17)
+    assert (group.procs, group.pids.max, group.memory.max) == ([pid], 17, 64 << 20)
+    limits = ("TasksMax", "MemoryMax", "CPUQuotaPerSecUSec", "CPUWeight", "AllowedCPUs", "Delegate", "TimeoutStopUSec")
+    assert shown(unit, *limits) == {
+        "TasksMax": "17", "MemoryMax": str(64 << 20), "CPUQuotaPerSecUSec": "340ms", "CPUWeight": "59",
+        "AllowedCPUs": "0", "Delegate": "yes", "TimeoutStopUSec": "5s",
+    }  # fmt: skip
+    assert Path(f"/sys/fs/cgroup{path}/cpu.max").read_text() == "33333 100000\n", "exactly, where systemd rounds"
     oci("start", id)
+    oci("update", "--pids-limit", "23", "--memory", str(96 << 20), id)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    assert shown(unit, "TasksMax", "MemoryMax") == {"TasksMax": "23", "MemoryMax": str(96 << 20)}
+    assert (group.pids.max, group.memory.max) == (23, 96 << 20), "and systemd does not take them back"
     assert oci("exec", id, "cat", "/proc/self/cgroup").stdout == "0::/\n"
     oci("delete", "--force", id)
     eventually(lambda: not group.exists)
-    shown = subprocess.run(["systemctl", "show", "-P", "ActiveState", "labrt-test-nap.scope"], capture_output=True,
-                           text=True)  # fmt: skip
-    assert shown.stdout.strip() == "inactive"
+    assert shown(unit, "ActiveState") == {"ActiveState": "inactive"}
