@@ -111,6 +111,8 @@ def _cgroup_mount(line: str) -> _Mount | None:
 
 
 def _unescape(field: str) -> str:
+    if "\\" not in field:
+        return field
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), field)
 
 

@@ -19,8 +19,8 @@ from labrt.errors import InvalidInput
 
 PERIOD = 100_000  # the kernel's default for a scheduling period, in microseconds
 _SHIFT = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?", re.IGNORECASE)
-_LIST = re.compile(r"(\d+(-\d+)?(,\d+(-\d+)?)*)?")
+_SIZE = r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?"  # re compiles it when it is needed: seldom at a start
+_LIST = r"(\d+(-\d+)?(,\d+(-\d+)?)*)?"
 
 
 def parse_size(value: int | str | None) -> int | None:
@@ -29,7 +29,7 @@ def parse_size(value: int | str | None) -> int | None:
         return None
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = re.fullmatch(_SIZE, value.strip(), re.IGNORECASE) if isinstance(value, str) else None
     if match is None:
         raise InvalidInput(f"{value!r} is no size", remedy='give bytes, or a number with k, M, G, T or P, or "max"')
     unit = 1 << _SHIFT[match[2].lower()]
@@ -74,7 +74,7 @@ def parse_list(value: str | int | Iterable[int]) -> str:
     if isinstance(value, int):
         value = [value]
     text = value.strip() if isinstance(value, str) else ",".join(str(number) for number in value)
-    if not _LIST.fullmatch(text):
+    if not re.fullmatch(_LIST, text):
         raise InvalidInput(f"{value!r} is no list of CPUs or memory nodes", remedy='write it like "0-3,7"')
     return text
 

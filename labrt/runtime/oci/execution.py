@@ -85,13 +85,14 @@ def execute(
     create.check_terminal(terminal, terms.console_socket, terms.detached)
     size = wanted.get("consoleSize")
     config = records.config(root, id)
+    seccomp = config["linux"].get("seccomp")
     request = {
         "pid": record.pid,
         "cgroup": record.cgroup,
         "process": wanted,
         "linux": config["linux"],
-        "seccomp": config["linux"].get("seccomp"),
-        "state": lifecycle.hook_state(root, record, now),
+        "seccomp": seccomp,
+        "state": lifecycle.hook_state(root, record, now) if (seccomp or {}).get("listenerPath") else None,
         "user": "",
         "console_size": (size["height"], size["width"]) if size else None,
         "kept": create.preserved(terms, wanted),
