@@ -65,6 +65,8 @@ class Machine(Protocol):
 class Wanted:
     """What a build is told. `epoch` is SOURCE_DATE_EPOCH, in seconds; None: times are as they are.
 
+    `network` is that of each RUN that names none; "default" the one that `labrt run` has. What a Dockerfile may ask for
+    is `insecure` (RUN --security=insecure) and `host_network` (RUN --network=host): it may be anybody's.
     `secrets` are bytes by id, `ssh` paths of an agent's socket by id. `limits` are options of `docker run` for RUN.
     """
 
@@ -81,6 +83,7 @@ class Wanted:
     add_host: tuple[str, ...] = ()
     epoch: int | None = None
     insecure: bool = False
+    host_network: bool = False
     limits: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -30,6 +30,7 @@ _OF_TYPE = {
 _SWITCHES = ("readonly", "readwrite", "required")
 SHARINGS = ("shared", "private", "locked")
 SECURITIES = ("sandbox", "insecure")
+NETWORKS = ("default", "none", "host")  # of RUN --network
 SSH_SOCKET = "/run/buildkit/ssh_agent.{}"  # where programs that know docker's builds look for it
 
 

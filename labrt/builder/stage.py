@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from labrt.builder import dockerfile, events, files, instructions, layers, mounting
 from labrt.builder.cache import Cache, Record
 from labrt.builder.dockerfile import Instruction
-from labrt.builder.running import SECURITIES, Run
+from labrt.builder.running import NETWORKS, SECURITIES, Run
 from labrt.builder.scopes import Scope
 from labrt.builder.stages import SCRATCH, Stage, find
 from labrt.builder.state import State
@@ -174,7 +174,7 @@ class StageBuilder:
         if security == "insecure" and not wanted.insecure:
             step.fail("--security=insecure is not allowed", "labrt build --allow security.insecure")
         with mounting.Mounts(self, step) as mounts:
-            network = step.flag("network", wanted.network)
+            network = self._network(step)
             key = Cache.key(
                 "RUN", self.state.top, command, config.get("Env"), config.get("WorkingDir"), config.get("User"),
                 arguments, network, security, mounts.key(), [(one.name, one.text) for one in step.heredocs],
@@ -194,6 +194,16 @@ class StageBuilder:
                 return True
 
             return self.recall(key, f"RUN {prefix}{' '.join(command)}", make)
+
+    def _network(self, step: Instruction) -> str:
+        """Return the network of a RUN. This machine's own is not for any Dockerfile to take."""
+        wanted = self.build.wanted
+        network = step.flag("network", "default")
+        if network not in NETWORKS:
+            step.fail(f"--network={network:.40} is not known", f"one of {', '.join(NETWORKS)}")
+        if network == "host" and not (wanted.host_network or wanted.network == "host"):
+            step.fail("--network=host is not allowed", "labrt build --allow network.host")
+        return wanted.network if network == "default" else network
 
     def _script(self, step: Instruction) -> tuple[str, ...]:
         """Return what runs a text: its own program, if it begins with #!, else the shell."""

@@ -128,7 +128,7 @@ class Hands:
                   for source, place, fixed in run.binds]  # fmt: skip
         return Options(
             str(image.reference), run.args, entrypoint=(), env=run.env, workdir=run.cwd, user=run.user or None,
-            network=_network(run.network), privileged=run.privileged, mount=mounts, tmpfs=list(run.tmpfs),
+            network=run.network, privileged=run.privileged, mount=mounts, tmpfs=list(run.tmpfs),
             add_host=list(run.add_host), no_healthcheck=True, **run.limits,
         )  # fmt: skip
 
@@ -136,8 +136,3 @@ class Hands:
 def _without_volumes(image: Image) -> Image:
     """What RUN writes to a place that the image calls a volume is a part of the image."""
     return image._replace(config=image.config._replace(volumes=()))
-
-
-def _network(name: str) -> str:
-    """Return which network "default" is: the machine's own, so that a build gets its packages wherever a pull works."""
-    return "host" if name == "default" else name

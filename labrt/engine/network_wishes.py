@@ -5,7 +5,8 @@
 
 Who asks for nothing gets the bridge, as with docker, and an ordinary user pasta; or what `LABRT_NETWORK` names: none,
 host, one of `labrt network ls`. Where the bridge or pasta cannot be had, a run that asked for nothing does not fail for
-it: it has no network, and a warning says why and what to do. A run that publishes a port has asked for one.
+it: it has no network, and a warning says why and what to do. A run that publishes a port has asked for one. An address
+pool that is full is an error for all.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def of(options: Options, image: ImageConfig, hostname: str, containers: Containe
     try:
         _find(wishes, containers)
     except LabrtError as error:
-        if _asks(options):
+        if _asks(options) or not networks.spared(error):
             raise
         warnings.warn(LabrtWarning(networks.said(error)), stacklevel=4)
         return None

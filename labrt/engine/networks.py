@@ -246,7 +246,8 @@ class Networks:
             with contextlib.suppress(Conflict):
                 self._check_free(str(found))
                 return found
-        raise Conflict(f"no network of {POOL} is free", remedy="--subnet; or `labrt network prune`")
+        raise Conflict(f"the address pool {POOL} is full: no /24 of it is free",
+                       remedy="`labrt network prune`, or --subnet; `ip route` shows what lies in it")  # fmt: skip
 
     def _made_up(self) -> ipaddress.IPv6Network:
         """Make up a /64 of fd00::/8, with this labrt's own 40 bits and a network's 16."""

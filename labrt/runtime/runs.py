@@ -132,7 +132,7 @@ class Run:
                 network.attach(self.child.pid, self.name)
                 self.network = network
             except (LabrtError, OSError) as error:
-                if not network.wishes.get("unasked"):
+                if not (network.wishes.get("unasked") and networks.spared(error)):
                     raise
                 self.warnings.append(networks.said(error))
         self.warnings += [str(one.message) for one in caught]

@@ -404,8 +404,11 @@ RUN ["echo", "$A"]
 RUN --network=none ip -o link | wc -l
 """, add_host=("there:1.2.3.4",))  # fmt: skip
     assert heard.output() == "1 65534 /tmp /bin/ash\n$A\n1\n"
-    with pytest.raises(InvalidInput, match="not allowed"):
-        build("FROM busybox\nRUN --security=insecure true")
+    for word in ("security=insecure", "network=host"):
+        with pytest.raises(InvalidInput, match=f"{word} is not allowed"):
+            build(f"FROM busybox\nRUN --{word} true")
+    with pytest.raises(InvalidInput, match="--network=mine is not known"):
+        build("FROM busybox\nRUN --network=mine true")
     build("FROM busybox\nRUN --security=insecure grep CapEff /proc/self/status", insecure=True)
 
 

@@ -22,7 +22,7 @@ _LIMITS = ("memory", "memory_swap", "shm_size", "ulimit", "cgroup_parent", "cpu_
 
 @click.command
 @click.option("--add-host", metavar="NAME:IP", multiple=True, help="One more line for /etc/hosts of each RUN")
-@click.option("--allow", metavar="RIGHT", multiple=True, help="Let RUN --security=insecure be: security.insecure")
+@click.option("--allow", metavar="RIGHT", multiple=True, help="What RUN may ask for: security.insecure, network.host")
 @click.option("--build-arg", metavar="NAME[=VALUE]", multiple=True, help="Give an ARG a value, or ours")
 @click.option("--cgroup-parent", metavar="PATH", help="Make each RUN's cgroup below this one")
 @click.option("--cpu-period", metavar="USEC", type=int, default=0, help="How long --cpu-quota lasts, in microseconds")
@@ -35,7 +35,7 @@ _LIMITS = ("memory", "memory_swap", "shm_size", "ulimit", "cgroup_parent", "cpu_
 @click.option("--label", metavar="KEY=VALUE", multiple=True, help="Give the image one more label")
 @click.option("-m", "--memory", metavar="BYTES", help="The most memory that each RUN may have")
 @click.option("--memory-swap", metavar="BYTES", help="The same with swap")
-@click.option("--network", metavar="NETWORK", default="default", help="The network of each RUN")
+@click.option("--network", metavar="NETWORK", default="default", help="Each RUN's network, as of `labrt run`: none …")
 @click.option("--no-cache", is_flag=True, help="Do every step anew")
 @click.option("--platform", metavar="OS/ARCH", help="For which platform to build")
 @click.option("--progress", type=click.Choice(("auto", "plain", "tty", "quiet")), default="auto", show_default=True,
@@ -60,6 +60,7 @@ def command(path: str, dockerfile: str | None, iidfile: str | None, progress: st
       labrt build -t mine:1 .
       labrt build --build-arg VERSION=2 --target test -f docker/Dockerfile .
       echo 'FROM busybox' | labrt build -t small -
+      labrt build --network none .
       labrt build --secret id=token,src=$HOME/.token -t mine .
     """  # noqa: D301
     from labrt.engine import builds
@@ -86,13 +87,14 @@ def _wanted(
 
     for right in allow:
         if right not in ("security.insecure", "network.host"):
-            raise InvalidInput(f"--allow {right}: not known", remedy="security.insecure")
+            raise InvalidInput(f"--allow {right}: not known", remedy="security.insecure or network.host")
     given = {name: limits[name] for name in _LIMITS if limits[name]}
     return Wanted(
         tags=tuple(tag), build_args=_arguments(build_arg), target=target, no_cache=no_cache, pull=pull,
         platform=Platform.parse(platform) if platform else None, labels=parameters.pairs("--label", label),
         network=network, secrets=dict(map(_secret, secret)), ssh=dict(map(_agent, ssh)), add_host=tuple(add_host),
-        epoch=builds.epoch(), insecure="security.insecure" in allow, limits=given,
+        epoch=builds.epoch(), insecure="security.insecure" in allow,
+        host_network="network.host" in allow, limits=given,
     )  # fmt: skip
 
 

@@ -6,7 +6,8 @@
     etc           its hosts and resolv.conf           pasta         the way out of who may not make a bridge
 
     attachment_of(request, id)     what plugs this container in: an Attachment, or a Pasta
-    said(error)                    why a container has no network that nobody asked for
+    spared(error)                  whether a container that asked for no network runs without one then
+    said(error)                    why it has none
 
 The engine only writes down what is wanted (engine/networks.py); here it is done, at each start anew. Imported for
 containers that have a network: `--network none` pays nothing.
@@ -15,7 +16,7 @@ containers that have a network: `--network none` pays nothing.
 from __future__ import annotations
 
 from labrt import paths
-from labrt.errors import LabrtError
+from labrt.errors import Conflict, LabrtError
 
 TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ def attachment_of(request: Mapping[str, Any], id: str) -> Attachment | Pasta:
     from labrt.runtime.networks.attachment import Attachment
 
     return Attachment(request, id)
+
+
+def spared(error: LabrtError | OSError) -> bool:
+    """Whether a container that asked for no network shall run without, when it cannot have the default one.
+
+    It shall where the machine can make none. No address is free, or another has the bridge's: that is to be mended,
+    and a container without a network, on a machine where the last one had it, would be a riddle.
+    """
+    return not isinstance(error, Conflict)
 
 
 def said(error: LabrtError | OSError) -> str:

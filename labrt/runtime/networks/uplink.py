@@ -45,7 +45,7 @@ def _is_up(bridge: str) -> bool:
 def _bring_up(network: Network, where: Paths) -> None:
     bridge, firewall, name = network.interface, Firewall(house(where)), house(where)
     links.delete_bridge(bridge)  # of one who was killed here
-    _check_free(network)
+    _check_free(network, where)
     _record(where, "nft", firewall.table)
     _record(where, "bridge", bridge)
     try:
@@ -118,11 +118,13 @@ def is_free(subnet: str, *, but: str = "") -> str:
     return ""
 
 
-def _check_free(network: Network) -> None:
+def _check_free(network: Network, where: Paths) -> None:
     for subnet in network.subnets:
         taken = is_free(subnet.subnet, but=network.interface)
         if taken:
             remedy = f"`labrt network rm {network.name}`, and make it with another --subnet"
+            if network.is_default:  # which is made again at once, and looks for what is free
+                remedy = f"`rm -r {os.path.join(where.networks, network.name)}`, and the next run finds a free one"
             raise Conflict(f"{subnet.subnet} of network {network.name} overlaps {taken}", remedy=remedy)
 
 

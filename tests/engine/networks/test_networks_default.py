@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,8 @@ import pytest
 from labrt.engine.options import Options
 from labrt.errors import InvalidInput
 from labrt.linux.network import nft
+
+from .conftest import WORLD
 
 pytestmark = pytest.mark.root
 LABRT = [sys.executable, "-m", "labrt"]
@@ -70,6 +73,54 @@ def test_who_asked_for_it_is_refused(words, asked_for_nothing, site):
     done = without_nft(site, "run", "--rm", *words, "busybox", "true")
     assert done.returncode == 125 and "nft is not installed" in done.stderr
     assert json.loads(site.run("ip", "-j", "link", "show", "type", "bridge")) == []
+
+
+def test_without_a_free_address_it_is_refused(asked_for_nothing, site, house):
+    site.labrt("network", "inspect", "bridge")  # so that it is there
+    path = house / "lib" / "networks" / "bridge" / "network.json"
+    about = json.loads(path.read_text())
+    about["subnets"] = [{"subnet": "10.77.0.0/30", "gateway": "10.77.0.1", "ip_range": ""}]
+    path.write_text(json.dumps(about))
+    site.labrt("run", "-d", "--name", "first", "busybox", "sleep", "300")
+    said = site.refuses("run", "--rm", "busybox", "true")
+    assert "network bridge has no free address in 10.77.0.0/30" in said and "`labrt network create`" in said
+    site.labrt("rm", "-f", "first")
+    assert "eth0" in site.labrt("run", "--rm", "busybox", "ls", "/sys/class/net")
+
+
+def test_where_another_has_its_addresses_it_is_refused(asked_for_nothing, site, house):
+    site.labrt("network", "inspect", "bridge")
+    path = house / "lib" / "networks" / "bridge"
+    subnet = json.loads((path / "network.json").read_text())["subnets"][0]["subnet"]
+    site.ip(f"route add {subnet} via {WORLD}")  # a VPN came
+    said = site.refuses("run", "--rm", "busybox", "true")
+    assert f"{subnet} of network bridge overlaps" in said
+    remedy = re.search("`(rm -r [^`]+)`", said.replace("\n", ""))
+    assert remedy and remedy[1] == f"rm -r {path}"
+    site.run("sh", "-c", remedy[1])
+    assert "eth0" in site.labrt("run", "--rm", "busybox", "ls", "/sys/class/net")
+    site.ip(f"route del {subnet}")
+
+
+def test_where_the_pool_of_networks_is_full_it_is_refused(asked_for_nothing, site):
+    site.ip(f"route add 172.24.0.0/13 via {WORLD}")
+    said = site.refuses("run", "--rm", "busybox", "true")
+    assert "172.24.0.0/13 is full" in said and "`labrt network prune`" in said
+    assert site.labrt("ps", "-aq") == ""
+    site.ip("route del 172.24.0.0/13")
+
+
+def test_a_build_is_on_the_bridge_too(asked_for_nothing, site, tmp_path):
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN ls /sys/class/net\nRUN --network=none ls /sys/class/net\n")
+    def built(*words):
+        return site.labrt("build", "--no-cache", "--progress", "plain", *words, str(tmp_path))
+
+    assert built().count("eth0") == 1
+    assert "eth0" not in built("--network", "none")
+    assert built("--network", "host").count("up0") == 1
+    (tmp_path / "Dockerfile").write_text("FROM busybox\nRUN --network=host ls /sys/class/net\n")
+    assert "--network=host is not allowed" in site.refuses("build", str(tmp_path))
+    assert "up0" in built("--allow", "network.host")
 
 
 def test_pasta_is_an_ordinary_users(labrt_root):
