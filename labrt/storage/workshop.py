@@ -36,7 +36,8 @@ class Workshop:
         """Yield a directory of this name, locked, which may have leftovers in it; None when it is `ready` already."""
         building = os.path.join(self.path, name)
         while not ready():
-            os.makedirs(building, exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # exist_ok looks once more, and it may be gone again by then
+                os.makedirs(building)
             with _locked(building) as ours:
                 if ours and not ready():
                     yield building

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+from functools import partial
 from pathlib import Path
 
 from labrt.storage.workshop import Workshop
@@ -19,3 +21,21 @@ def test_what_is_not_there_is_ours_to_make(tmp_path: Path) -> None:
     with Workshop(str(tmp_path)).claimed("layer", lambda: False) as building:
         assert building == str(tmp_path / "layer")
         assert os.path.isdir(building)
+
+
+def test_a_directory_that_comes_and_goes_meanwhile_is_no_error(tmp_path: Path) -> None:
+    """Several want the same, which is finished by then: each makes the directory and takes it away again."""
+
+    def want() -> None:
+        for _ in range(1000):
+            looks = iter([False])
+            with Workshop(str(tmp_path)).claimed("layer", partial(next, looks, True)) as building:
+                assert building is None
+
+    fork = multiprocessing.get_context("fork")
+    others = [fork.Process(target=want) for _ in range(3)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert [other.exitcode for other in others] == [0, 0, 0]
