@@ -26,7 +26,7 @@ NAME = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0
 MANIFEST = re.compile(f"/v2/({NAME})/manifests/([A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}|[a-z0-9]+:[0-9a-f]+)")
 BLOB = re.compile(f"/v2/({NAME})/blobs/([a-z0-9]+:[0-9a-f]+)")
 _TAGS = re.compile(f"/v2/({NAME})/tags/list")
-_REFERRERS = re.compile(f"/v2/({NAME})/referrers/([a-z0-9]+:[0-9a-f]+)")
+_REFERRERS = re.compile(f"/v2/({NAME})/referrers/([^/]+)")
 _RANGE = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 

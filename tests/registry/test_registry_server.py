@@ -97,6 +97,16 @@ def test_it_is_read_only(copy: Layout, method: str) -> None:
     assert copy.references() == before
 
 
+def test_referrers_of_no_digest(copy: Layout) -> None:
+    """As the distribution-spec has it: 400 for what is no digest, an empty list for one that nobody refers to."""
+    with RegistryServer(copy) as server:
+        url = f"{server.url}/v2/library/busybox/referrers"
+        for digest in ("bad", "sha256:abc", "sha256:" + "z" * 64):
+            answer = requests.get(f"{url}/{digest}")
+            assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "DIGEST_INVALID")
+        assert requests.get(f"{url}/sha256:{'0' * 64}").json()["manifests"] == []
+
+
 @pytest.mark.parametrize("path", ["/v2/../../etc/passwd", "/v2/%2e%2e/", "//", "/v2/x", "*",
                                   "/v2/library/busybox/blobs/../../../oci-layout",
                                   "/v2/library/busybox/blobs/sha256:../../index.json"])  # fmt: skip
