@@ -15,7 +15,7 @@ from aiohttp import web
 
 import labrt
 from labrt.engine import moments
-from labrt.engine.api import context, errors, streams
+from labrt.engine.api import context, errors, protocol, streams
 from labrt.errors import InvalidInput
 
 OLDEST, NEWEST = (1, 24), (1, 50)
@@ -77,7 +77,7 @@ async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        return await handler(request)
+        return protocol.check_head(request) or await handler(request)
     except web.HTTPException as error:
         words = {404: "page not found", 413: "request body too large"}
         return errors.reply(error.status, words.get(error.status, error.reason.lower()))
@@ -121,20 +121,35 @@ def parse(raw: bytes | str) -> dict[str, Any]:
     """Read a JSON object. Raises InvalidInput for another value, and for one that is too deep."""
     try:
         value = json.loads(raw)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidInput(_TOO_DEEP) from None
+    except ValueError as error:
         raise InvalidInput(f"invalid JSON: {error}"[:300]) from None
     if not isinstance(value, dict):
         raise InvalidInput("invalid JSON: an object is wanted")
     _check_depth(value, DEEPEST)
+    if (b"\\u0000" if isinstance(raw, bytes) else "\\u0000") in raw:  # type: ignore[operator]
+        _check_nul(value)
     return value
+
+
+_TOO_DEEP = f"invalid JSON: deeper than {DEEPEST} levels"
 
 
 def _check_depth(value: Any, left: int) -> None:
     if left == 0:
-        raise InvalidInput(f"invalid JSON: deeper than {DEEPEST} levels")
+        raise InvalidInput(_TOO_DEEP)
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         if isinstance(inner, dict | list):
             _check_depth(inner, left - 1)
+
+
+def _check_nul(value: Any) -> None:
+    """Refuse a NUL in a string: no name, path or argument of the kernel's has one."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInput(f"invalid JSON: a NUL byte in {value!r:.60}")
+    for inner in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_nul(inner)
 
 
 def flag(request: web.Request, name: str, default: bool = False) -> bool:

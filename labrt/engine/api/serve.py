@@ -22,11 +22,9 @@ from typing import Any
 from aiohttp import web
 
 from labrt import paths
-from labrt.engine.api import context, errors, router, sockets
+from labrt.engine.api import context, errors, protocol, router, sockets
 from labrt.engine.api.sockets import Settings
 from labrt.errors import Conflict, LabrtError
-
-SPOKEN = 32 << 10  # bytes of a line of a request's head
 
 
 def serve(settings: Settings, where: paths.Paths | None = None) -> None:
@@ -57,24 +55,29 @@ async def _serve(
     app = router.application(shared)
     if attach:
         attach(app)
-    runner = web.AppRunner(app, access_log=None, max_line_size=SPOKEN, max_field_size=SPOKEN, shutdown_timeout=1)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
+    assert runner.server is not None
+    factory = protocol.Factory(runner.server)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: shared.keep(_reload(shared)))
     await shared.call(_restore, shared)
+    servers: list[asyncio.Server] = []
     for sock, is_tcp in listeners:
         if is_tcp:
             from labrt.engine.api import tls
 
-            tls.listen(loop, sock, settings, runner.server, shared)
+            tls.listen(loop, sock, settings, factory, shared)
         else:
-            await web.SockSite(runner, sock, backlog=1024).start()
+            servers.append(await loop.create_unix_server(factory, sock=sock, backlog=sockets.WAITING))
         errors.log.info("listening on %s", sockets.shown(sock))
     _notify("READY=1")
     await ended.wait()
     errors.log.info("ending; the containers go on")
     _notify("STOPPING=1")
+    for server in servers:
+        server.close()
     await runner.cleanup()
 
 

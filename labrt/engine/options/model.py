@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from labrt.image.config import ImageConfig
 
 NETWORKS = ("none", "host", "bridge", "pasta")  # those that are always there
-NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 SMALLEST_MEMORY = 6 << 20  # bytes; with less, a container's init is killed before it can say why. Docker's limit, too.
 Size = int | str | None  # bytes, or "64m"
@@ -89,7 +89,9 @@ class Options:
     pid: str = "private"  # with "host" it sees, and may signal, every process
     uts: str = "private"  # hostname
     cgroupns: str = "private"  # which part of the cgroup tree is its /
-    userns: str = "host"
+    userns: str = "host"  # or "auto"; users.py
+    uidmap: Words = ()  # "0:100000:65536": uid_map, its ids and the machine's, in a user namespace of its own
+    gidmap: Words = ()  # gid_map; as uidmap if nobody says
 
     # Files (mounts.py, devices.py, etc.py)
     mount: Words = ()  # "type=bind,source=/srv,target=/data,readonly"; type volume and tmpfs, too
@@ -202,7 +204,8 @@ _NO_NETWORK = ("network", "none")  # for which there is nothing to do
 #     apply(options, config)           writes into config.json
 #     host_config(options)             its part of docker's HostConfig
 SUBJECTS: Mapping[str, Words] = {
-    "namespaces": ("ipc", "pid", "uts", "cgroupns", "userns"),
+    "namespaces": ("ipc", "pid", "uts", "cgroupns"),
+    "users": ("userns", "uidmap", "gidmap"),
     "security": ("privileged", "cap_add", "cap_drop", "security_opt", "group_add"),
     "mounts": ("volumes", "mount", "tmpfs", "volumes_from", "shm_size"),
     "devices": ("privileged", "device", "device_cgroup_rule"),
