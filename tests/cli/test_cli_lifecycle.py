@@ -119,6 +119,6 @@ def test_logs_of_a_time(cli):
 
 
 def test_wait_for_removal(cli):
-    cli.ok("run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "0.5")
+    cli.ok("run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "2")
     cli.ok("wait", "--condition", "removed", "brief")
     assert cli.containers() == []
