@@ -2,14 +2,14 @@
 # boot.sh FOLDER PAYLOAD OUT: boots the guest of build.sh once, unpacks PAYLOAD (a tar) at its root, runs /vagrant/.job as
 # root and exits with its status. Its output goes to stdout, its /out to OUT. 98: the guest ended without a status.
 # What the boot writes to the disk is forgotten, unless LABRT_VM_KEEP is set (see run.sh). Environment: LABRT_CPUS, LABRT_MEMORY (MiB),
-# LABRT_VM_SECONDS (limit), LABRT_VM_ACCEL (kvm or tcg; default: what works).
+# LABRT_VM_SECONDS (limit), LABRT_VM_ACCEL (kvm or tcg; default: what works), LABRT_VM_MACHINE (the guest's, as uname -m says).
 set -eu
 folder=$1 payload=$2 out=$3
 mkdir -p "$out"
 work=$(mktemp -d "${TMPDIR:-/tmp}/labrt-vm.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' INT TERM HUP
-machine=$(uname -m)
+machine=${LABRT_VM_MACHINE:-$(uname -m)}
 
 base() {
     case $machine in
@@ -23,7 +23,7 @@ base() {
 
 # /dev/kvm may be there and still not boot this kernel (nested virtualisation without what it needs): try, for ten seconds.
 kvm_works() {
-    [ -w /dev/kvm ] || return 1
+    [ -w /dev/kvm ] && [ "$machine" = "$(uname -m)" ] || return 1
     # `poweroff` of a kernel without a root: it panics, and panic=-1 ends QEMU; only a kernel that runs comes so far.
     (base -accel kvm -cpu host -serial "file:$work/probe" -append "console=ttyS0 console=ttyAMA0 panic=-1" </dev/null >/dev/null 2>&1) &
     probe=$!
@@ -41,7 +41,7 @@ fi
 case $accel-$machine in
     kvm-*) set -- -accel kvm -cpu host ;;
     tcg-x86_64) set -- -accel tcg,thread=multi,tb-size=512 -cpu Nehalem ;;  # fewer features, less to emulate
-    *) set -- -accel tcg,thread=multi,tb-size=512 -cpu max ;;
+    *) set -- -accel tcg,thread=multi,tb-size=512 -cpu cortex-a72 ;;  # `max` signs each return address, at a great cost
 esac
 echo "labrt: booting the guest ($accel)" >&2
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# build.sh RELEASE FOLDER: makes FOLDER/{disk.raw,vmlinuz,initrd}, a Debian like the students' machine.
+# build.sh RELEASE FOLDER [ARCH]: makes FOLDER/{disk.raw,vmlinuz,initrd}, a Debian like the students' machine. ARCH, amd64
+# or arm64, is this machine's if it is not given; another one's programs run by foreign.sh.
 #
 # systemd, cgroup v2, AppArmor, the stock cloud kernel, the user vagrant; no KVM, loop device or mount outlives it.
 # setup.sh runs here too, in a chroot: compiling and unpacking would take ten times as long in an emulated guest. There
@@ -9,19 +10,23 @@
 set -eu
 umask 022
 release=$1 folder=$2
+case $(uname -m) in x86_64) native=amd64 ;; aarch64) native=arm64 ;; *) native=$(uname -m) ;; esac
+arch=${3:-$native}
+case $arch in amd64 | arm64) ;; *) echo "no cloud kernel for $arch" >&2; exit 77 ;; esac
+if [ "$arch" != "$native" ] && [ -z "${LABRT_VM_FOREIGN:-}" ]; then
+    LABRT_VM_FOREIGN=1 exec sh "$(dirname -- "$0")/foreign.sh" "$arch" sh "$0" "$@"
+fi
 cd -P -- "$(dirname -- "$0")/../.."
 rm -rf "$folder.new"
 mkdir -p "$folder.new" "${folder%/*}/pip"
 folder=$folder.new
 root=$folder/root
 
-case $(uname -m) in x86_64) arch=amd64 ;; aarch64) arch=arm64 ;; *) echo "no cloud kernel for $(uname -m)" >&2; exit 77 ;; esac
-
 packages=$(sed -n 's/^\(test_\)\{0,1\}packages="\(.*\)"/\2/p' labrt/setup.sh | tr '\n' ' ')
 system="systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod sudo procps iproute2 iputils-ping nftables
     iptables apparmor uidmap btrfs-progs xfsprogs e2fsprogs dmsetup thin-provisioning-tools rsync less strace"
 # shellcheck disable=SC2086  # lists of words
-sh tests/vm/debian.sh "$release" "$root" $system $packages ${LABRT_VM_PACKAGES:-}
+sh tests/vm/debian.sh "$release" "$root" "$arch" $system $packages ${LABRT_VM_PACKAGES:-}
 
 # What the machine is ---------------------------------------------------------------------------------------------------
 
@@ -49,6 +54,9 @@ for file in /usr/local/share/ca-certificates/*.crt; do
 done
 chroot "$root" update-ca-certificates >/dev/null 2>&1
 
+# An emulated apt that has put its power away does not find gpgv.
+[ "$arch" = "$native" ] || echo 'APT::Sandbox::User "root";' >"$root/etc/apt/apt.conf.d/99foreign"
+
 # The kernel: unpacked, not installed; its package would make a boot loader and a large initrd, which take minutes to load under emulation.
 rm -f "$root/etc/resolv.conf"  # a link, where systemd-resolved is
 cp /etc/resolv.conf "$root/etc/resolv.conf"
@@ -71,12 +79,13 @@ unshare --mount --pid --uts --ipc --fork sh -ec '
     mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    mount -t sysfs sysfs "$root/sys"
+    mount --rbind /sys "$root/sys"
     mount --bind "$2" "$root/pip"
     exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 PIP_CACHE_DIR=/pip PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
         ${PIP_INDEX_URL:+PIP_INDEX_URL="$PIP_INDEX_URL"} sh /vagrant/labrt/setup.sh test --version
 ' sh "$root" "${folder%/*}/pip"
 rmdir "$root/pip"
+rm -f "$root/etc/apt/apt.conf.d/99foreign"
 rm -rf "$root"/var/cache/apt/*.bin "$root"/var/cache/apt/archives/*.deb
 echo 'nameserver 10.0.2.3' >"$root/etc/resolv.conf"  # the resolver of QEMU's user network
 

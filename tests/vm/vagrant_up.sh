@@ -37,7 +37,7 @@ if [ ! -d "$debian" ]; then
     # bookworm is the last Debian that has a vagrant.
     status=0
     # shellcheck disable=SC2086  # a list of words
-    sh tests/vm/debian.sh bookworm "$debian.new" $packages >"$cache/vagrant.log" 2>&1 || status=$?
+    sh tests/vm/debian.sh bookworm "$debian.new" "$(dpkg --print-architecture)" $packages >"$cache/vagrant.log" 2>&1 || status=$?
     [ "$status" -eq 0 ] || { tail -n 3 "$cache/vagrant.log" >&2; exit "$status"; }
     mv "$debian.new" "$debian"
 fi
