@@ -109,7 +109,7 @@ class Leases:
                 book["last"][str(version)] = address
                 return address
         raise Conflict(f"network {self.network.name} has no free address in {subnet.ip_range or subnet.subnet}",
-                       remedy="stop a container of it, or `labrt network create` one with a larger --subnet")  # fmt: skip
+                       remedy="stop one in it, or `labrt network create` one with a larger --subnet")  # fmt: skip
 
     def _given(self, subnet: Subnet, wanted: str, taken: dict[str, str]) -> str:
         try:

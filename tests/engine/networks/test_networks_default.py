@@ -83,7 +83,7 @@ def test_without_a_free_address_it_is_refused(asked_for_nothing, site, house):
     path.write_text(json.dumps(about))
     site.labrt("run", "-d", "--name", "first", "busybox", "sleep", "300")
     said = site.refuses("run", "--rm", "busybox", "true")
-    assert "network bridge has no free address in 10.77.0.0/30" in said and "`labrt network create`" in said
+    assert "network bridge has no free address in 10.77.0.0/30" in said and "network create" in said
     site.labrt("rm", "-f", "first")
     assert "eth0" in site.labrt("run", "--rm", "busybox", "ls", "/sys/class/net")
 
