@@ -256,8 +256,8 @@ def test_a_rule_that_says_what_is_done_anyway() -> None:
         {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
     ]}  # fmt: skip
     program = seccomp.build(profile)
-    answers = [bpf.verdict(bpf.decide(program, NATIVE, number(name))) for name in ("mount", "umount2", "read", "write")]
-    assert answers == ["ERRNO 1", "ERRNO 2", "ALLOW", "ERRNO 1"]
+    answers = [bpf.verdict(bpf.decide(program, NATIVE, number(name))) for name in ("mount", "umount2", "read", "close")]
+    assert answers == ["ERRNO 1", "ERRNO 2", "ALLOW", "ERRNO 1"]  # close is no younger than these: on arm64, write is
 
 
 def test_the_default_errno() -> None:
