@@ -42,7 +42,8 @@ python=${LABRT_PYTHON:-/usr/bin/python3}
 # ca-certificates     registries and PyPI are behind TLS
 packages="python3 python3-venv python3-dev gcc libc6-dev libcap-dev libseccomp2 busybox-static tini ca-certificates fuse3 btrfs-progs nftables passt uidmap"
 # runc, crun, skopeo  the tests ask them whether labrt's bundles and images are right
-test_packages="runc crun skopeo"
+# slirp4netns         an ordinary user's network where there is no pasta
+test_packages="runc crun skopeo slirp4netns"
 
 # What this machine must be --------------------------------------------------------------------------------------------
 
@@ -152,8 +153,7 @@ install_environment() {
     fi
     [ "$was_extras" != lab,test ] || extras=lab,test  # who came to test keeps the test tools
     say "installing labrt[$extras] into .venv (a few minutes the first time)"
-    # compat: .venv then finds labrt by a line in a .pth file; the usual finder costs every start of Python 10 ms.
-    .venv/bin/python -m pip install --quiet --use-pep517 --config-settings editable_mode=compat --editable ".[$extras]" ||
+    .venv/bin/python -m pip install --quiet --use-pep517 --editable ".[$extras]" ||
         die "pip could not install labrt[$extras]: its reason is above"
     # Python keeps what it has compiled beside the source, if it may write there: not as a student's user, so now.
     .venv/bin/python -m compileall -q labrt
