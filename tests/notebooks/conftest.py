@@ -18,6 +18,8 @@ from labrt.linux import ledger, procfs
 from labrt.registry.client import Client
 
 PROJECT = Path(__file__).resolve().parents[2]
+# Seconds that one cell may take. tests/vm/run.sh sets the factor to 10 in a guest whose processor is emulated.
+CELL = 60 * int(os.environ.get("LABRT_SLOWNESS", "1"))
 
 
 def _load(name: str, path: Path) -> ModuleType:
@@ -69,7 +71,7 @@ def execute(house: Path) -> Callable[..., object]:
             change(notebook.cells)
         resources = {"metadata": {"path": str(PROJECT / "notebooks")}}
         NotebookClient(
-            notebook, timeout=60, kernel_name="python3", allow_errors=allow_errors, resources=resources
+            notebook, timeout=CELL, kernel_name="python3", allow_errors=allow_errors, resources=resources
         ).execute()
         return notebook
 

@@ -81,6 +81,7 @@ else
     {
         echo 'cd /vagrant || exit 1'
         echo 'sh labrt/setup.sh install || exit 1   # what the Vagrantfile provisions with'
+        echo '[ "$(systemd-detect-virt)" != qemu ] || export LABRT_SLOWNESS=10   # emulated: a cell may take longer'
         # Three minutes before the guest's time is over pytest is interrupted, and says what has failed so far.
         echo "exec timeout --foreground --signal=INT $((${LABRT_VM_SECONDS:-3600} - 180)) \\"
         printf '    sh labrt/setup.sh test --junit-xml=/out/junit.xml -p no:cacheprovider'
