@@ -15,6 +15,7 @@ import sys
 
 from labrt.linux import syscalls
 
+files: tuple[int, int] | None = None  # RLIMIT_NOFILE of what is started, soft and hard; None: as ours
 AT_EMPTY_PATH, OPEN_TREE_CLONE, MOUNT_ATTR_RDONLY = 0x1000, 1, 1  # flags.py has them all, and takes its time
 
 
@@ -30,12 +31,22 @@ def spawn(code: str, env: dict[str, str], fds: list[int], quiet: list[int]) -> i
     actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in quiet]
     actions += [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in fds]  # onto itself: that takes close-on-exec away
     program = open_interpreter()
-    if program is None:
-        return os.posix_spawn(sys.executable, argv, env, file_actions=actions, setsid=True)
     try:
-        return os.posix_spawn(f"/proc/self/fd/{program}", argv, env, file_actions=actions, setsid=True)
+        path = sys.executable if program is None else f"/proc/self/fd/{program}"
+        pid = os.posix_spawn(path, argv, env, file_actions=actions, setsid=True)
     finally:
-        os.close(program)
+        if program is not None:
+            os.close(program)
+    limit_files(pid)
+    return pid
+
+
+def limit_files(pid: int) -> None:
+    """Give a process that we have started the limit that ours was, if we have raised it. See prlimit(2)."""
+    if files is not None:
+        import resource
+
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, files)
 
 
 def open_interpreter() -> int | None:

@@ -3,6 +3,7 @@
     docker ──► unix socket ──► serve ──► router ──► one handler ──► engine
 
     serve      sockets: unix, TCP with TLS, those that systemd hands over; signals
+    door       how many connections at once
     protocol   the bounds of a request's head; answers for what is no HTTP
     router     which path is whose; versions 1.24 to 1.50; answers for what went wrong (errors)
     streams    a connection that is taken over after 101 UPGRADED; JSON a piece at a time; numbered streams

@@ -1,6 +1,6 @@
 """HTTP/1.1 as it comes from strangers: aiohttp's own protocol, with bounds, and with Docker's answers for what is none.
 
-    factory = protocol.Factory(server)             makes one for each connection, as asyncio's create_server wants it
+    protocol.Protocol(server, done)                one connection's; `done()` is called at its end
     protocol.check_head(request)                   the bounds that are the whole head's
 
 A line of a head has up to LINE bytes, a head HEADERS fields and HEAD bytes: `docker build` sends whatever the client's
@@ -11,6 +11,7 @@ with {"message": …}. See RFC 9112; RFC 6585, 5.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import http_exceptions, web
@@ -31,22 +32,22 @@ def check_head(request: web.Request) -> web.Response | None:
     return errors.reply(431, TOO_LONG) if size > HEAD or len(request.raw_headers) > HEADERS else None
 
 
-class Factory:
-    """Makes protocols that hand their requests to one server."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def __call__(self) -> Protocol:
-        """Make one for a connection."""
-        loop = asyncio.get_running_loop()
-        return Protocol(self._server, loop=loop, access_log=None, max_line_size=LINE, max_field_size=LINE)  # type: ignore[arg-type]
-
-
 class Protocol(RequestHandler):
-    """One connection."""
+    """One connection, whose requests `server` gets."""
 
-    __slots__ = ()
+    __slots__ = ("_done",)
+
+    def __init__(self, server: Server, done: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(server, loop=loop, access_log=None, max_line_size=LINE, max_field_size=LINE)  # type: ignore[arg-type]
+        self._done: Callable[[], None] | None = done
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell whoever wants to know."""
+        super().connection_lost(exc)
+        if self._done is not None:
+            done, self._done = self._done, None
+            done()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from aiohttp import web
+from aiohttp.web_server import Server
 
 from labrt import paths
-from labrt.engine.api import context, errors, protocol, router, sockets
+from labrt.engine.api import context, errors, router, sockets
+from labrt.engine.api.door import Door, Welcome, descriptors
+from labrt.engine.api.protocol import Protocol
 from labrt.engine.api.sockets import Settings
 from labrt.errors import Conflict, LabrtError
 
@@ -58,27 +61,42 @@ async def _serve(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     assert runner.server is not None
-    factory = protocol.Factory(runner.server)
+    door = Door(descriptors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: shared.keep(_reload(shared)))
     await shared.call(_restore, shared)
-    servers: list[asyncio.Server] = []
+    doors = []
     for sock, is_tcp in listeners:
         if is_tcp:
             from labrt.engine.api import tls
 
-            tls.listen(loop, sock, settings, factory, shared)
+            welcome = tls.welcoming(settings, runner.server, shared)
         else:
-            servers.append(await loop.create_unix_server(factory, sock=sock, backlog=sockets.WAITING))
+            welcome = _welcoming(runner.server, shared)
+        doors.append(asyncio.ensure_future(door.stand_open(sock, welcome)))
         errors.log.info("listening on %s", sockets.shown(sock))
     _notify("READY=1")
     await ended.wait()
     errors.log.info("ending; the containers go on")
     _notify("STOPPING=1")
-    for server in servers:
-        server.close()
+    for standing_open in doors:
+        standing_open.cancel()
     await runner.cleanup()
+
+
+def _welcoming(server: Server, shared: context.Context) -> Welcome:
+    """Return what serves one client over a unix socket."""
+    loop = asyncio.get_running_loop()
+
+    async def serve_one(client: socket.socket, done: Callable[[], None]) -> None:
+        try:
+            await loop.connect_accepted_socket(lambda: Protocol(server, done), client)
+        except OSError:
+            client.close()
+            done()
+
+    return lambda client, done: shared.keep(serve_one(client, done))
 
 
 def _restore(shared: context.Context) -> None:

@@ -19,7 +19,7 @@ from labrt import paths
 from labrt.errors import Conflict, InvalidInput
 
 FIRST_FD = 3  # of those that systemd hands over
-WAITING = 1024  # connections that are not accepted yet
+WAITING = 4096  # connections that are not accepted yet: somaxconn in listen(2), as it is by default
 
 
 class Settings(NamedTuple):

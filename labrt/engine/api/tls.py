@@ -13,13 +13,18 @@ import contextlib
 import select
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from labrt.engine.api import errors
+from labrt.engine.api.door import Welcome
 from labrt.engine.api.pipes import Pipe
+from labrt.engine.api.protocol import Protocol
 from labrt.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from aiohttp.web_server import Server
+
     from labrt.engine.api.context import Context
     from labrt.engine.api.sockets import Settings
 
@@ -40,26 +45,15 @@ def make_context(settings: Settings) -> ssl.SSLContext:
     return made
 
 
-def listen(
-    loop: asyncio.AbstractEventLoop, sock: socket.socket, settings: Settings, server: Any, shared: Context
-) -> None:
-    """Accept clients for as long as the loop runs."""
+def welcoming(settings: Settings, server: Server, shared: Context) -> Welcome:
+    """Return what serves one client, as a door wants it."""
     holder = {"context": make_context(settings)}
     shared.reloads.append(lambda: holder.update(context=make_context(settings)))
-    sock.setblocking(False)
 
-    async def accept() -> None:
-        while True:
-            try:
-                client, _ = await loop.sock_accept(sock)
-            except OSError as error:  # EMFILE: they wait in line until another one hangs up
-                errors.log.error("no connection accepted: %s", error)
-                await asyncio.sleep(1)
-                continue
-            _watch(client)
-            shared.keep(_serve(client, holder["context"], server))
+    def welcome(client: socket.socket, done: Callable[[], None]) -> None:
+        shared.keep(_serve(client, holder["context"], server, done))
 
-    shared.keep(accept())
+    return welcome
 
 
 def _watch(client: socket.socket) -> None:
@@ -69,19 +63,28 @@ def _watch(client: socket.socket) -> None:
         client.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-async def _serve(client: socket.socket, made: ssl.SSLContext, server: Any) -> None:
-    ours, theirs = socket.socketpair()
-    with contextlib.closing(Pipe(client.detach())) as outer, contextlib.closing(Pipe(ours.detach())) as inner:
-        relay = Relay(outer, inner, made)
-        try:
-            await asyncio.wait_for(relay.shake_hands(), _GREETING)
-        except (OSError, TimeoutError, EOFError) as error:
-            errors.log.info("no TLS with a client: %s", error)
-            theirs.close()
-            return
-        theirs.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(server, theirs)
-        await relay.run()
+async def _serve(client: socket.socket, made: ssl.SSLContext, server: Server, done: Callable[[], None]) -> None:
+    try:
+        _watch(client)
+        ours, theirs = socket.socketpair()
+        with contextlib.closing(Pipe(client.detach())) as outer, contextlib.closing(Pipe(ours.detach())) as inner:
+            await _relay(Relay(outer, inner, made), theirs, server)
+    finally:
+        client.close()
+        done()
+
+
+async def _relay(relay: Relay, theirs: socket.socket, server: Server) -> None:
+    try:
+        await asyncio.wait_for(relay.shake_hands(), _GREETING)
+    except (OSError, TimeoutError, EOFError) as error:
+        errors.log.info("no TLS with a client: %s", error)
+        theirs.close()
+        return
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.connect_accepted_socket(lambda: Protocol(server, lambda: None), theirs)
+    await relay.run()
 
 
 class Relay:

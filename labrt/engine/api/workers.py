@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from labrt.errors import LabrtError
+from labrt.linux import sealed
 
 T = TypeVar("T")
 QUICK = KEPT = 4
@@ -97,6 +98,7 @@ class _Worker:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-c", code], stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
             )
+        sealed.limit_files(self.process.pid)
 
     async def ask(self, work: bytes) -> tuple[Any, BaseException | None]:
         """Have it do something. Raises EOFError or ConnectionError when it is no more."""

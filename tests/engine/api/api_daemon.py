@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from labrt.engine.api import workers
 from labrt.lab.daemon import Connection
 
 
@@ -28,13 +29,13 @@ def ask(path: Path, method: str, url: str, body: Any = None) -> tuple[int, Any]:
 
 
 class Daemon:
-    def __init__(self, path: Path, *options: str) -> None:
-        self.path, self.options = path, options
+    def __init__(self, path: Path, *options: str, prefix: tuple[str, ...] = ()) -> None:
+        self.path, self.options, self.prefix = path, options, prefix
         self.begin()
 
     def begin(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "labrt", "daemon", "-H", f"unix://{self.path}", *self.options],
+            [*self.prefix, sys.executable, "-m", "labrt", "daemon", "-H", f"unix://{self.path}", *self.options],
             stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         for _ in range(400):
@@ -64,6 +65,12 @@ class Daemon:
         children = [pid for thread in threads.iterdir() for pid in (thread / "children").read_text().split()]
         fds = len(os.listdir(f"/proc/{self.process.pid}/fd"))
         return {"fds": fds, "tasks": tasks, "processes": len(children)}
+
+    def held_at_most(self) -> dict[str, int]:
+        """As `held`, when as many workers stay warm as ever do."""
+        held = self.held()
+        warm = 1 + workers.KEPT  # the launcher is one, too
+        return held | {"processes": warm, "fds": held["fds"] + warm - held["processes"]}
 
     def settles(self, before: dict[str, int]) -> bool:
         """Whether it holds no more than before, sooner or later: it hears of a connection's end when it looks."""

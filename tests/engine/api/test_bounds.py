@@ -1,4 +1,4 @@
-"""What a client may send: each bound is answered in Docker's form, with the right number, and no traceback is logged."""
+"""What a client may send: each bound is answered in Docker's form, by the right number; no traceback is logged."""
 
 from __future__ import annotations
 

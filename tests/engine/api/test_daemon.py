@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import resource
 import shutil
 import signal
 import socket
@@ -11,12 +13,12 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from api_daemon import Daemon, container
+from api_daemon import Daemon, container, until
 
 pytestmark = pytest.mark.root
 
@@ -35,19 +37,73 @@ def test_kill_9_loses_nothing(daemon: Daemon) -> None:
     assert daemon.ask("DELETE", f"/containers/{id}")[0] == 204
 
 
-def test_many_at_once(daemon: Daemon) -> None:
-    answers: list[int] = []
-    places = ("/_ping", "/containers/json?all=1", "/images/json", "/info")
+async def all_at_once(path: Path, asked: list[tuple[str, str, Any]]) -> list[tuple[int, str]]:
+    """Open a connection for each request, then send them all, then read the answers."""
+    streams = [await asyncio.open_unix_connection(str(path)) for _ in asked]
+    for (_, writer), (method, url, body) in zip(streams, asked, strict=True):
+        raw = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {url} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(raw)}\r\n"
+        writer.write(head.encode() + b"Content-Type: application/json\r\n\r\n" + raw)
 
-    def one(number: int) -> None:
-        answers.append(daemon.ask("GET", places[number % len(places)])[0])
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[int, str]:
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        writer.close()
+        return int(head.split()[1]), body.decode()
 
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == [200] * 200
+    return await asyncio.wait_for(asyncio.gather(*(answer(*pair) for pair in streams)), 120)
+
+
+@pytest.fixture
+def thousand() -> Iterator[int]:
+    """Descriptors for as many connections."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 5000:
+        pytest.skip(f"no more than {before[1]} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 5000), before[1]))
+    yield 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_thousand_at_once(daemon: Daemon, thousand: int) -> None:
+    id = container(daemon, "true")
+    asked: list[tuple[str, str, Any]] = [
+        ("POST", f"/containers/create?name=n{number}", {"Image": "busybox", "Cmd": ["true"]}) for number in range(10)
+    ]
+    places = ("/_ping", "/containers/json?all=1", f"/containers/{id}/json", "/images/json")
+    asked += [("GET", places[number % len(places)], None) for number in range(thousand - len(asked))]
+    before, memory = daemon.held_at_most(), daemon.memory()
+    answers = asyncio.run(all_at_once(daemon.path, asked))
+    assert [status for status, _ in answers] == [201] * 10 + [200] * (thousand - 10), answers[:10]
+    gone = asyncio.run(all_at_once(daemon.path, [("DELETE", f"/containers/n{number}", None) for number in range(10)]))
+    assert [status for status, _ in gone] == [204] * 10
+    assert daemon.settles(before), (before, daemon.held())
+    assert daemon.memory() < memory + (64 << 20)
+
+
+def test_more_connections_than_descriptors(house: Path, tmp_path: Path) -> None:
+    """They wait in line, and those who are in do not notice."""
+    daemon = Daemon(tmp_path / "d.sock", prefix=("prlimit", "--nofile=200:300", "--"))
+    held = []
+    try:
+        id = container(daemon, "sh", "-c", "ulimit -n")
+        for _ in range(200):
+            held.append(daemon.open("GET", "/_ping"))
+        assert held[0].recv(12) == b"HTTP/1.1 200"
+        held[0].sendall(f"GET /containers/{id}/json HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert until(lambda: b"sh" in held[0].recv(1 << 16))
+        last = daemon.open("GET", "/_ping")
+        for sock in held:
+            sock.close()
+        assert last.recv(12) == b"HTTP/1.1 200"
+        last.close()
+        assert daemon.ask("POST", f"/containers/{id}/start")[0] == 204
+        daemon.ask("POST", f"/containers/{id}/wait")
+        assert daemon.ask("GET", f"/containers/{id}/logs?stdout=1")[1][8:] == b"200\n"  # and not 300
+    finally:
+        for sock in held:
+            sock.close()
+        log = daemon.end()
+    assert "Traceback" not in log and "too many" not in log.lower(), log
 
 
 def test_two_who_want_one_name(daemon: Daemon) -> None:
@@ -88,32 +144,32 @@ def test_clients_that_vanish_cost_nothing(daemon: Daemon) -> None:
     assert daemon.ask("DELETE", f"/containers/{id}?force=1")[0] == 204
 
 
-@pytest.mark.parametrize(
-    ("method", "url", "body", "status", "words"),
-    [
-        ("GET", "/v1.51/info", None, 400, "client version 1.51 is too new"),
-        ("GET", "/v1.23/info", None, 400, "client version 1.23 is too old"),
-        ("GET", "/nothing/like/it", None, 404, "page not found"),
-        ("GET", "/containers/nobody/json", None, 404, "No such container: nobody"),
-        ("POST", "/containers/create", {"Image": "nobody"}, 404, "No such image: nobody:latest"),
-        ("POST", "/containers/create", b"{", 400, "invalid JSON"),
-        ("POST", "/containers/create", b'{"HostConfig":' * 200 + b"{}" + b"}" * 200, 400, "invalid JSON"),
-        ("POST", "/containers/create", {"Image": "busybox", "Future": True}, 501, "Future"),
-        ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Links": ["a"]}}, 501, "Links"),
-        ("POST", "/containers/create", {"Image": "a", "HostConfig": {"StorageOpt": {"a": "b"}}}, 501, "StorageOpt"),
-        ("POST", "/containers/create", {"Image": "busybox", "Env": 3}, 400, "Env"),
-        ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"SecurityOpt": ["seccomp:/etc/passwd"]}},
-         400, "Decoding seccomp profile failed"),
-        ("GET", "/containers/json?filters=%7B%22no%22%3A%5B%22x%22%5D%7D", None, 400, "invalid filter 'no'"),
-        ("GET", "/swarm", None, 503, "not a swarm manager"),
-        ("DELETE", "/networks/host", None, 403, "pre-defined network"),
-        ("GET", "/volumes/nothing", None, 404, "no such volume"),
-        ("GET", "/images/nothing/json", None, 404, "No such image: nothing:latest"),
-    ],
+REFUSALS: tuple[tuple[str, str, Any, int, str], ...] = (
+    ("GET", "/v1.51/info", None, 400, "client version 1.51 is too new"),
+    ("GET", "/v1.23/info", None, 400, "client version 1.23 is too old"),
+    ("GET", "/nothing/like/it", None, 404, "page not found"),
+    ("GET", "/containers/nobody/json", None, 404, "No such container: nobody"),
+    ("POST", "/containers/create", {"Image": "nobody"}, 404, "No such image: nobody:latest"),
+    ("POST", "/containers/create", b"{", 400, "invalid JSON"),
+    ("POST", "/containers/create", b'{"HostConfig":' * 200 + b"{}" + b"}" * 200, 400, "invalid JSON"),
+    ("POST", "/containers/create", {"Image": "busybox", "Future": True}, 501, "Future"),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"Links": ["a"]}}, 501, "Links"),
+    ("POST", "/containers/create", {"Image": "a", "HostConfig": {"StorageOpt": {"a": "b"}}}, 501, "StorageOpt"),
+    ("POST", "/containers/create", {"Image": "busybox", "Env": 3}, 400, "Env"),
+    ("POST", "/containers/create", {"Image": "busybox", "HostConfig": {"SecurityOpt": ["seccomp:/etc/passwd"]}},
+     400, "Decoding seccomp profile failed"),
+    ("GET", "/containers/json?filters=%7B%22no%22%3A%5B%22x%22%5D%7D", None, 400, "invalid filter 'no'"),
+    ("GET", "/swarm", None, 503, "not a swarm manager"),
+    ("DELETE", "/networks/host", None, 403, "pre-defined network"),
+    ("GET", "/volumes/nothing", None, 404, "no such volume"),
+    ("GET", "/images/nothing/json", None, 404, "No such image: nothing:latest"),
 )
-def test_refusals(daemon: Daemon, method: str, url: str, body: Any, status: int, words: str) -> None:
-    found, answer = daemon.ask(method, url, body)
-    assert (found, words in answer["message"]) == (status, True), answer
+
+
+def test_refusals(daemon: Daemon) -> None:
+    for method, url, body, status, words in REFUSALS:
+        found, answer = daemon.ask(method, url, body)
+        assert (found, words in answer["message"]) == (status, True), (method, url, answer)
 
 
 def test_its_end_is_no_container_s(house: Path, tmp_path: Path) -> None:

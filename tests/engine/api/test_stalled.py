@@ -75,10 +75,9 @@ def half_senders(daemon: Daemon, id: str) -> Iterator[socket.socket]:
 
 @pytest.mark.parametrize("kind", [non_readers, half_senders])
 def test_clients_that_stall(daemon: Daemon, talker: str, kind: Callable[..., Iterator[socket.socket]]) -> None:
-    daemon.ask("GET", f"/containers/{talker}/changes")  # the first worker
-    before, memory = daemon.held(), daemon.memory()
+    before, memory = daemon.held_at_most(), daemon.memory()
     stalled = list(kind(daemon, talker))
-    assert daemon.held()["fds"] >= before["fds"] + len(stalled)
+    assert daemon.held()["fds"] >= len(stalled)
     assert daemon.ask("GET", f"/containers/{talker}/archive?path=/etc/passwd")[0] == 200
     other = container(daemon, "sh", "-c", "echo other; exit 4")
     assert daemon.ask("POST", f"/containers/{other}/start")[0] == 204
@@ -88,7 +87,6 @@ def test_clients_that_stall(daemon: Daemon, talker: str, kind: Callable[..., Ite
     assert daemon.memory() < memory + 64 * MIB
     for sock in stalled:
         sock.close()
-    before["processes"], before["fds"] = 5, before["fds"] + 3  # four workers stay warm, and there is the launcher
     assert daemon.settles(before), (before, daemon.held())
     names = [tag for image in daemon.ask("GET", "/images/json")[1] for tag in image["RepoTags"]]
     assert names == ["busybox:latest"]
