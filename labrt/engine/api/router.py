@@ -15,7 +15,7 @@ from aiohttp import web
 
 import labrt
 from labrt.engine import moments
-from labrt.engine.api import context, errors, protocol, streams
+from labrt.engine.api import context, errors, protocol, secrets, streams
 from labrt.errors import InvalidInput
 
 OLDEST, NEWEST = (1, 24), (1, 50)
@@ -71,7 +71,7 @@ async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         counts = context.of(request).counts
         counts[request.method, status] = counts.get((request.method, status), 0) + 1
-        errors.log.debug("%s %s: %s", request.method, request.path_qs, status or "the client has gone")
+        errors.log.debug("%s %s: %s", request.method, secrets.url(request), status or "the client has gone")
 
 
 @web.middleware

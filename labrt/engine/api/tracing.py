@@ -6,8 +6,8 @@ Each of these tells over one FIFO (linux/tracing.py) what it does, with the numb
 Here that is read, and written to standard output: as text, or one JSON object a line. What a monitor does later, at
 its container's end say, bears the number of the request that had it made.
 
-A body is shown if it is JSON and short, without passwords and without what is empty. Headers are not: credentials are
-in them. Nothing of this is imported, wrapped or asked without --trace.
+A body is shown if it is JSON and short, without what is empty and what may be secret (secrets.py). Headers are not:
+credentials are in them. Nothing of this is imported, wrapped or asked without --trace.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ from typing import Any, TextIO
 
 from aiohttp import web
 
-from labrt.engine.api import context
+from labrt.engine.api import context, secrets
 from labrt.engine.api.router import Handler
 from labrt.linux import procfs, tracing
 
 FIFO = "trace.fifo"
 SHOWN = 32 << 10  # bytes of a body that may be shown; longer ones are only counted
-SECRET = ("password", "secret", "auth", "token", "registrytoken", "identitytoken")
 _numbers = itertools.count(1)
 
 
@@ -68,7 +67,8 @@ def following(shared: context.Context, as_json: bool, out: TextIO | None = None)
 async def _middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     tracing.request.set(next(_numbers))
     began = time.monotonic()
-    tracing.tell("request", f"{request.method} {request.path_qs}", client=_client(request), body=await _body(request))
+    asked = f"{request.method} {secrets.url(request)}"
+    tracing.tell("request", asked, client=_client(request), body=await _body(request))
     final = request.match_info.handler
     tracing.tell("handler", _name(final), about=(final.__doc__ or "").partition("\n")[0])
     status = 0
@@ -88,18 +88,18 @@ async def _body(request: web.Request) -> str:
         return f"{length} bytes of {request.content_type}" if length else ""
     raw = await request.read()
     try:
-        return json.dumps(_shortened(json.loads(raw)), separators=(",", ":"))
+        return json.dumps(_shortened(secrets.body(json.loads(raw))), separators=(",", ":"))
     except (ValueError, RecursionError):
         return f"{length} bytes that are no JSON"
 
 
 def _shortened(value: Any) -> Any:
-    """Leave out what is empty, zero or false: a client sends a hundred such fields. And hide secrets."""
+    """Leave out what is empty, zero or false: a client sends a hundred such fields."""
     if not isinstance(value, dict):
         return value
     left = {}
     for key, inner in value.items():
-        shorter = "*****" if key.lower() in SECRET else _shortened(inner)
+        shorter = _shortened(inner)
         if shorter not in (None, "", 0, {}, []):
             left[key] = shorter
     return left

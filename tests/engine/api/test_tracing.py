@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote_plus
 
 import pytest
 
@@ -18,6 +20,11 @@ from labrt.lab.daemon import Connection
 from labrt.linux import procfs, syscalls, tracing
 
 pytestmark = pytest.mark.root
+
+
+def listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def traced(house: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         command = [sys.executable, "-m", "labrt", "daemon", "-H", f"unix://{path}", *options]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.append(process)
-        while not path.exists():
+        while not listens(path):
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         answers = []
@@ -42,6 +49,7 @@ def traced(house: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         process.send_signal(signal.SIGTERM)
         said, log = process.communicate(timeout=30)
         assert process.returncode == 0, log
+        assert "hush-hush" not in log
         return answers, said
 
     yield trace
@@ -90,8 +98,17 @@ def test_a_request_is_followed_to_the_system_calls(traced: Callable[..., Any], h
 
 
 def test_as_text_and_without_secrets(traced: Callable[..., Any]) -> None:
+    arguments, changes = quote('{"KEY": "hush-hush", "FROM_HERE": null}'), quote("ENV KEY=hush-hush")
+    wanted = {"Image": "nobody", "Cmd": ["true"], "Env": ["KEY=hush-hush", "HOME"],
+              "HostConfig": {"Mounts": [{"Type": "bind", "Password": "hush-hush"}]}}  # fmt: skip
     _, said = traced([("POST", "/auth", {"username": "me", "password": "hush-hush", "serveraddress": "127.0.0.1:9"}),
-                      ("GET", "/containers/%1b%5b31m/json", None)], "--trace")  # fmt: skip
+                      ("POST", "/containers/create", wanted),
+                      ("POST", f"/build?t=a&buildargs={arguments}", None),
+                      ("POST", "/build?buildargs=hush-hush", None),
+                      ("POST", f"/commit?container=nobody&changes={changes}", None),
+                      ("GET", "/containers/%1b%5b31m/json", None)], "--trace", "--debug")  # fmt: skip
+    assert '"Env":["KEY=*****","HOME"]' in said
+    assert '{"KEY": "*****", "FROM_HERE": null}' in unquote_plus(said)
     assert "──► POST /auth   from " in said and '"username":"me"' in said
     assert "◄── 404" in said
     assert "hush-hush" not in said
