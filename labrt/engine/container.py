@@ -158,8 +158,11 @@ class Container:
 
         record = self.record()
         opts = record["options"]
+        root = Images(self.where).driver.mounts(self.id)
+        if (record.get("HostConfig") or {}).get("UsernsMode"):  # whom its files belong to: options/users.py
+            root = [mount._replace(options=(*mount.options, "idmap")) for mount in root]
         return {
-            "root_mounts": Images(self.where).driver.mounts(self.id),
+            "root_mounts": root,
             "stdin": opts["interactive"],
             "auto_remove": opts["remove"],
             "after": self._removal() if opts["remove"] else (),

@@ -35,6 +35,8 @@ TYPE_CHECKING = False  # as in syscalls.py
 if TYPE_CHECKING:
     from typing import Any
 
+    from labrt.linux.userns import IdMap
+
 __all__ = ["Container", "Containers"]
 
 Listener = Callable[[object], None]
@@ -77,6 +79,10 @@ class Containers:
             from labrt.engine import network_wishes
 
             wanted = network_wishes.settled(wanted)
+        if wanted.userns == "auto":
+            from labrt.engine.options import users
+
+            wanted = users.choose(wanted, self._mapped())
         if wanted.given("ipc", "pid", "network", "volumes_from"):
             from labrt.engine import others
 
@@ -190,6 +196,14 @@ class Containers:
         if not matches:
             raise ContainerNotFound(f"no container is called {text!r}", remedy="`labrt ps -a` lists them")
         return matches[0]
+
+    def _mapped(self) -> Sequence[IdMap]:
+        """Return the ids of this machine that containers have as theirs."""
+        from labrt.linux.userns import IdMap
+
+        texts = [text for _, record in self.records()
+                 for text in ((record.get("HostConfig") or {}).get("IDMappings") or {}).get("UidMap", ())]  # fmt: skip
+        return [IdMap(*map(int, text.split(":"))) for text in texts]
 
     def mend(self) -> None:
         """See to those whose monitor was killed, or the machine rebooted: nothing is left of their last run."""

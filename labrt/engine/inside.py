@@ -83,6 +83,10 @@ def _enter_running(pidfd: int, pid: int) -> None:
     kinds = CLONE.NEWNS if ours.user.inode == theirs.user.inode else CLONE.NEWNS | CLONE.NEWUSER
     rootfs.seal_imports()
     syscalls.setns(pidfd, kinds)
+    if CLONE.NEWUSER in kinds:
+        with contextlib.suppress(OSError):  # there may be no root in it
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)  # else we are nobody in there, and what we write would be
     _leave_proc(proc)
     os.close(proc)
     os.umask(0)
@@ -119,6 +123,8 @@ class _Stopped:
         root = Images(container.where).driver.mounts(container.id)
         every = [Mount.from_json(entry) for entry in config["mounts"]]
         volumes = [mount for mount in every if mount.is_bind and os.path.exists(mount.source)]
+        # On the disk their owners are those that the container knows, with or without a user namespace.
+        volumes = [one._replace(options=tuple(word for word in one.options if word != "idmap")) for one in volumes]
         self.mounts = [mount._replace(options=(*mount.options, "nodev")) for mount in root] + volumes
         self.place = stack.enter_context(tempfile.TemporaryDirectory(prefix="labrt-copy-"))
 

@@ -368,6 +368,7 @@ def plan(
     root: str,
     *,
     root_mounts: Sequence[Mount] = (),
+    place: str = "",
     mounts: Iterable[Mount] = DEFAULT_MOUNTS,
     devices: Iterable[Mapping[str, Any]] = (),
     masked: Iterable[str] = MASKED,
@@ -382,16 +383,16 @@ def plan(
     """List what makes `root`, an existing directory, a container's root.
 
     `root_mounts` (their destination is "/") make up the root's content, in order; without any the directory itself is
-    it. `mounts` go on top, in order. `devices` are more nodes, as in the runtime-spec's linux.devices. `propagation`
-    is the container's root's in the end; whatever it is, nothing that is mounted in here shows on the host. `label` is
-    SELinux's, for the files of memory file systems. `cgroup_paths`, `cgroup_bound`: see cgroup_mounts. Without `pivot`
-    it is MoveRoot.
+    it. `place` is where they are attached, if that is not called `root`. `mounts` go on top, in order. `devices` are
+    more nodes, as in the runtime-spec's linux.devices. `propagation` is the container's root's in the end; whatever it
+    is, nothing that is mounted in here shows on the host. `label` is SELinux's, for the files of memory file systems.
+    `cgroup_paths`, `cgroup_bound`: see cgroup_mounts. Without `pivot` it is MoveRoot.
     """
     word = propagation.removeprefix("r")
     steps: Plan = [Propagate("rslave" if word in ("shared", "slave") else "rprivate")]
     # pivot_root wants a mount point: a plain directory is bound onto itself.
     for mount in root_mounts or (Mount("/", "bind", root, ("rbind",)),):
-        steps.append(Attach(root, mount))
+        steps.append(Attach(place or root, mount))
     mounts = [*mounts]
     for mount in mounts:
         if mount.type != "cgroup":

@@ -202,6 +202,7 @@ def setdomainname(name: str) -> None:
 
 # Options of prctl, linux/prctl.h.
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP = 28, 4
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:

@@ -158,8 +158,8 @@ def write_maps(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -
     Raises InvalidInput for maps that the kernel would not take from anybody, NotSupported when the programs are missing
     or refuse, and KernelError (EPERM) with the rule that was broken.
     """
-    _check(uid_maps, "uid_map")
-    _check(gid_maps, "gid_map")
+    check(uid_maps, "uid_map")
+    check(gid_maps, "gid_map")
     if _privileged():
         _write(pid, "uid_map", uid_maps)
         _write(pid, "gid_map", gid_maps)
@@ -172,8 +172,8 @@ def write_maps(pid: int, uid_maps: Sequence[IdMap], gid_maps: Sequence[IdMap]) -
         _by_helper("newgidmap", pid, gid_maps, "/etc/subgid")
 
 
-def _check(maps: Sequence[IdMap], name: str) -> None:
-    """Refuse what the kernel answers with a bare EINVAL."""
+def check(maps: Sequence[IdMap], name: str) -> None:
+    """Refuse, with InvalidInput, what the kernel answers with a bare EINVAL. `name` is what the map is called."""
     if not 0 < len(maps) <= MAX_LINES:
         raise InvalidInput(f"{name}: {len(maps)} lines", remedy=f"it has 1 to {MAX_LINES}")
     for line in maps:
@@ -290,6 +290,11 @@ def add_ranges(user: str | int | None = None, *, etc: str = "/etc") -> str:
     name = min(names, key=str.isdecimal)  # rather the name than the number
     uids, gids = (_first_free(os.path.join(etc, file)) for file in ("subuid", "subgid"))
     return f"sudo usermod --add-subuids {uids}-{uids + 65535} --add-subgids {gids}-{gids + 65535} {name}"
+
+
+def first_free(*, etc: str = "/etc") -> int:
+    """Return the first id above all that are set aside for anybody, as uid or as gid."""
+    return max(_first_free(os.path.join(etc, file)) for file in ("subuid", "subgid"))
 
 
 def _first_free(path: str) -> int:

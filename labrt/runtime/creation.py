@@ -19,7 +19,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from labrt.errors import ContainerError, HookFailed, InvalidConfig
+from labrt.errors import ContainerError, HookFailed, InvalidConfig, NotSupported
 from labrt.linux import cgroups, mounts, process, syscalls, userns
 from labrt.linux.flags import CLONE
 from labrt.linux.mounts import Mount
@@ -53,10 +53,15 @@ class Creation:
         self.child: process.Child | None = None
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.master: int | None = None  # of the terminal, if there is one
+        self._birthplace = ""  # the working directory that init is born in
         flags, late, joined = init.births(config)
         # Devices are opened by us: init is in the container's cgroup, which lets it open hardly any.
         self._opened: list[int] = []
-        opened = [self._open(mount) for mount in root_mounts]
+        root, place = root_of(config, bundle), ""
+        if any("idmap" in mount.options for mount in root_mounts):
+            place, root, opened = self._open_mapped_root(root, root_mounts)
+        else:
+            opened = [self._open(mount) for mount in root_mounts]
         own_users = CLONE.NEWUSER in flags or any(flag == CLONE.NEWUSER for _, flag in joined)
         opened_mounts = [self._open_special(entry, own_users) for entry in config.get("mounts") or ()]
         self.birth = init.Birth(
@@ -64,7 +69,7 @@ class Creation:
             # By us, as far as can be: each page of memory that init writes to, the kernel must copy for it first.
             program=None if own_users or not config.get("process") else init.prepare(config),
             root=init.root_plan(
-                config, root_of(config, bundle), opened, opened_mounts, cgroup=cgroup, pivot=pivot
+                config, root, opened, opened_mounts, cgroup=cgroup, pivot=pivot, place=place
             ),
             flags=flags,
             late=late,
@@ -89,16 +94,35 @@ class Creation:
         self._opened.append(int(opened.source))
         return opened
 
+    def _open_mapped_root(self, root: str, root_mounts: tuple[Mount, ...]) -> tuple[str, str, list[Mount]]:
+        """Make a root whose owners are the container's. Only we may: init is root in its user namespace only.
+
+        Nor may init come to where its root shall be: that lies behind directories of root's. So it is born there, and
+        has the mount by a descriptor. Returns where to attach it, what it is called from then on, and the mount.
+        """
+        from labrt.linux import idmap
+
+        maps = [_id_maps(self.config["linux"].get(name)) for name in ("uidMappings", "gidMappings")]
+        mount = root_mounts[0]._replace(options=tuple(word for word in root_mounts[0].options if word != "idmap"))
+        if len(root_mounts) > 1 or not (mount.type == "overlay" or mount.is_bind):
+            remedy = "LABRT_STORAGE_DRIVER=overlay, or leave out --uidmap and --userns"
+            raise NotSupported(f"a root on {mount.type} cannot have other owners", remedy=remedy)
+        tree = idmap.overlay(mount, *maps) if mount.type == "overlay" else idmap.open(mount, *maps)
+        self._opened.append(tree)
+        self._birthplace = root
+        return "/proc/self/cwd", f"/proc/self/fd/{tree}", [Mount("/", "detached", str(tree))]
+
     def _open_special(self, entry: dict[str, Any], own_users: bool) -> Mount:
         """Make a mount ourselves, where init cannot.
 
         An idmapped one, which in a user namespace of its own init would not be allowed to make. And one that is to be
-        shared with the host: in init's mount namespace all mounts are slaves of the host's, or nobody's.
+        shared with the host: in init's mount namespace all mounts are slaves of the host's, or nobody's. And one whose
+        source others may not reach: in its user namespace init is nobody's root.
         """
         mount = Mount.from_json(entry)
         if entry.get("uidMappings") or {"idmap", "ridmap"} & set(mount.options):
             self._opened.append(self._open_mapped(mount, entry))
-        elif mount.is_bind and not own_users and {"shared", "rshared"} & set(mount.options):
+        elif mount.is_bind and (self._hidden(mount) if own_users else {"shared", "rshared"} & set(mount.options)):
             self._opened.append(mounts.open_bind(mount))
         else:
             return mount
@@ -112,6 +136,11 @@ class Creation:
         maps = [_id_maps(entry.get(name) or linux.get(name)) for name in ("uidMappings", "gidMappings")]
         others = "" if entry.get("uidMappings") else oci.namespaces_of(self.config).get("user", "")
         return idmap.open(mount, *maps, user_namespace=others)
+
+    @staticmethod
+    def _hidden(mount: Mount) -> bool:
+        """Whether only root comes to it, as to all that lies in our own state; and we are that root."""
+        return os.geteuid() == 0 and userns.is_first() and not _reached_by_others(mount.source)
 
     def _close(self) -> None:
         """Leave the root's mounts to init: with our descriptors open, they would outlive it."""
@@ -142,6 +171,10 @@ class Creation:
         self._far.close()
 
     def _clone_init(self, birth: Birth, flags: int, into: int | None) -> tuple[int, int]:
+        with contextlib.chdir(self._birthplace) if self._birthplace else contextlib.nullcontext():
+            return self._clone_here(birth, flags, into)
+
+    def _clone_here(self, birth: Birth, flags: int, into: int | None) -> tuple[int, int]:
         pid, pidfd = syscalls.clone3(flags, exit_signal=0 if flags & CLONE.PARENT else signal.SIGCHLD, cgroup=into)
         if pid == 0:
             try:
@@ -323,6 +356,16 @@ class Creation:
             self.child.wait()
         for end in (self.sync, self._far):
             end.close()
+
+
+def _reached_by_others(path: str) -> bool:
+    """Whether each directory above it lets everybody through."""
+    above = os.path.dirname(os.path.realpath(path))
+    while above != "/":
+        if not os.stat(above).st_mode & 0o001:
+            return False
+        above = os.path.dirname(above)
+    return True
 
 
 def root_of(config: dict[str, Any], bundle: str) -> str:

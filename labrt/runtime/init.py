@@ -279,8 +279,11 @@ def root_plan(
     *,
     cgroup: cgroups.Cgroup | None = None,
     pivot: bool = True,
+    place: str = "",
 ) -> rootfs.Plan:
     """Plan the root that a config asks for at `root`. `config_mounts` are its mounts; None: read them from it.
+
+    `place` is where the root's mounts are attached, if that has another name.
 
     `cgroup` is the container's: without a cgroup namespace of its own, it is all that the container shall see of them.
     """
@@ -292,6 +295,7 @@ def root_plan(
     return rootfs.plan(
         root,
         root_mounts=root_mounts,
+        place=place or root,
         mounts=config_mounts,
         devices=linux.get("devices") or (),
         masked=linux.get("maskedPaths") or (),

@@ -47,10 +47,14 @@ def adapt(config: dict[str, Any]) -> None:
     """
     from labrt.linux import userns
 
+    config["linux"].get("resources", {}).pop("devices", None)
+    adapt_files(config, has_tty=userns.to_host(userns.read_maps()[1], TTY) is not None)
+
+
+def adapt_files(config: dict[str, Any], *, has_tty: bool) -> None:
+    """All of it but the first. `has_tty`: whether the group of terminals exists in there."""
     linux = config["linux"]
-    linux.get("resources", {}).pop("devices", None)
     own = {entry["type"] for entry in linux.get("namespaces") or ()}
-    has_tty = userns.to_host(userns.read_maps()[1], TTY) is not None
     for mount in list(config["mounts"]):
         namespace, source, mode = SHOWN.get(mount.get("type"), ("", "", ""))
         if namespace and namespace not in own and not os.path.exists(source):
@@ -77,7 +81,7 @@ def _device_of_the_machine(device: Mapping[str, Any]) -> str:
             if is_kind(found.st_mode) and found.st_rdev == wanted:
                 return path
     what = f"{device['path']} ({device['type']} {device['major']}:{device['minor']}) is no device of this machine"
-    raise NotSupported(what, remedy="an ordinary user can show a container a device, but not make one")
+    raise NotSupported(what, remedy="in a user namespace devices can be shown, but not made")
 
 
 def _nodes(directory: str) -> Iterator[str]:

@@ -18,6 +18,7 @@ from labrt.cli.group import SECTIONS
 SUMMARIES = {name: summary for section in SECTIONS.values() for name, summary in section.items()}
 OURS = ("completion", "daemon", "df", "doctor", "generate", "prune", "reset", "spec")  # two of `docker system`
 OUR_OPTIONS = {("wait", "--condition"), ("save", "--format")}  # podman's
+OUR_OPTIONS |= {(name, option) for name in ("run", "create") for option in ("--uidmap", "--gidmap")}
 OUR_OPTIONS |= {("build", f"--{name}") for name in ("allow", "progress", "secret", "ssh")}  # docker's, with buildx
 
 

@@ -32,6 +32,7 @@ def write(containers: Sequence[Description], claimed: Sequence[str] = ()) -> tup
     inside = [pod_container.write(one, volumes, _of(one, left_out)) for one in containers]
     first, name = containers[0], dns_label(containers[0].name)
     spec = {
+        **({"hostUsers": False} if any(one.host["UsernsMode"] for one in containers) else {}),
         "automountServiceAccountToken": False,  # a container has neither been given one here, nor variables of services
         "enableServiceLinks": False,
         **_shared(containers, left_out.append),

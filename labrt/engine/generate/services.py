@@ -55,6 +55,8 @@ def _service(one: Description, containers: Sequence[Description], leave: Leave) 
         leave(f"{one.name}: secrecy: variables stand below as they are, and by their names some are secrets")
     if one.host["AutoRemove"]:
         leave(f"{one.name}: --rm: `docker compose down` removes it")
+    if one.host["UsernsMode"]:
+        leave(f"{one.name}: --uidmap, --gidmap, --userns: dockerd maps users for all containers, by userns-remap")
     if one.host["CpusetMems"]:
         leave(f"{one.name}: --cpuset-mems {one.host['CpusetMems']}")
     parts = (_image_and_words(one), _who(one, containers), _connected(one, containers), _files(one), _power(one.host),
@@ -88,7 +90,6 @@ def _who(one: Description, containers: Sequence[Description]) -> Json:
         "pid": _mode(host["PidMode"], containers),
         "uts": host["UTSMode"],
         "cgroup": host["CgroupnsMode"] if host["CgroupnsMode"] == "host" else "",
-        "userns_mode": host["UsernsMode"],
         "extra_hosts": [text.replace("=", ":", 1) for text in host["ExtraHosts"] or ()],
         "dns": host["Dns"],
         "dns_search": host["DnsSearch"],
@@ -106,7 +107,7 @@ def _mode(mode: str, containers: Sequence[Description]) -> str:
 
 def _own(one: Description) -> list[str]:
     """Name the networks that the project makes. On the default one nobody has a name: that is network_mode's."""
-    return [wish["network"] for wish in one.networks if wish["network"] not in ("bridge", "pasta")]
+    return [wish["network"] for wish in one.networks if wish["network"] not in ("bridge", "pasta", "slirp4netns")]
 
 
 def _connected(one: Description, containers: Sequence[Description]) -> Json:

@@ -50,6 +50,10 @@ def to_config(
     if linux.get("sysctl"):
         oci.validate(config)  # now, and not only when it starts: others would be the host's
     _mount(options, image, config, directory, inherited)  # after that: a volume has no path yet
+    if linux.get("uidMappings"):
+        from labrt.engine.options import users
+
+        users.map_files(options, config, directory)
     return config
 
 

@@ -21,7 +21,7 @@ from labrt.image.config import ImageConfig
 from labrt.linux.mounts import PROPAGATION, Mount
 
 SHM = "/dev/shm"  # noqa: S108 - the container's
-_BIND_WORDS = {"ro", "rw", "z", "Z", "nocopy", "consistent", "cached", "delegated"}
+_BIND_WORDS = {"ro", "rw", "z", "Z", "nocopy", "idmap", "consistent", "cached", "delegated"}
 _TMPFS_FLAGS = {
     "ro", "rw", "nosuid", "suid", "nodev", "dev", "noexec", "exec", "sync", "async", "dirsync", "mand", "nomand",
     "atime", "noatime", "diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime", "defaults",
@@ -149,7 +149,9 @@ def volume(text: str) -> Mount:
         raise InvalidInput(f"--volume {text}: a volume has no propagation", remedy="that is for paths of the host")
     if not is_volume and "nocopy" in words:
         raise InvalidInput(f"--volume {text}: nothing is ever copied to a path of the host", remedy="leave out nocopy")
-    return bind(destination, source, read_only="ro" in words, propagation=spread[0] if spread else "rprivate")
+    made = bind(destination, source, read_only="ro" in words, propagation=spread[0] if spread else "rprivate")
+    mapped = "idmap" in words and not is_volume  # a volume always is, where there is a map
+    return made._replace(options=(*made.options, "idmap")) if mapped else made
 
 
 def bind(

@@ -1,4 +1,4 @@
-"""Which namespaces a container shares, and with whom: --ipc, --pid, --uts, --cgroupns, --userns.
+"""Which namespaces a container shares, and with whom: --ipc, --pid, --uts, --cgroupns.
 
     private       its own, made by clone3(2) with CLONE_NEW…
     host          none is made: it stays in the host's
@@ -24,7 +24,6 @@ MODES = {
     "pid": ("private", "host", "container:NAME"),
     "uts": ("private", "host"),
     "cgroupns": ("private", "host"),
-    "userns": ("host",),
 }
 JOINABLE = ("ipc", "pid")
 SHM, MQUEUE = "/dev/shm", "/dev/mqueue"
@@ -83,5 +82,4 @@ def host_config(options: Options) -> dict[str, Any]:
         "PidMode": "" if options.pid == "private" else options.pid,
         "UTSMode": "" if options.uts == "private" else options.uts,
         "CgroupnsMode": options.cgroupns,
-        "UsernsMode": "",
     }

@@ -27,7 +27,7 @@ WRONG = [
     ({"pid": "shareable"}, "--pid 'shareable'"),
     ({"uts": "container:x"}, "--uts 'container:x'"),
     ({"cgroupns": "none"}, "--cgroupns 'none'"),
-    ({"userns": "auto"}, "--userns 'auto'"),
+    ({"userns": "private"}, "--userns 'private'"),
     ({"uts": "host", "hostname": "box"}, "--hostname with --uts host"),
     ({"uts": "host", "domainname": "box"}, "--domainname with --uts host"),
     ({"name": "me", "pid": "container:me"}, "is this container itself"),
