@@ -77,3 +77,27 @@ def test_a_tool_that_is_missing_is_named(tmp_path: Path) -> None:
     command = [str(shutil.which("sh")), str(RUN)]
     done = subprocess.run(command, env={"PATH": str(few)}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 77 and "qemu-system" in done.stderr and "package" in done.stderr, done
+
+
+def test_a_processor_that_debian_has_no_kernel_for_is_named() -> None:
+    done = subprocess.run(["sh", str(RUN), "--arch", "pdp11"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 77 and "no cloud kernel for pdp11: --arch is amd64 or arm64" in done.stderr, done
+
+
+FOREIGN = {"x86_64": ("arm64", "aarch64"), "aarch64": ("amd64", "x86_64")}.get(os.uname().machine, ("", ""))
+
+
+@pytest.mark.skipif(not shutil.which(f"qemu-{FOREIGN[1]}-static"), reason="qemu-user-static is not installed")
+def test_programs_for_another_processor_run_in_there_and_nowhere_else(shared: Path, tmp_path: Path) -> None:
+    registered = [*Path("/proc/sys/fs/binfmt_misc").glob("*")]
+    hello = tmp_path / "hello"
+    hello.write_bytes((shared / "images" / {"arm64": "hello-arm64v8", "amd64": "hello-amd64"}[FOREIGN[0]]).read_bytes())
+    hello.chmod(0o755)
+    work = "stat -c %u /etc/passwd; cat /proc/self/uid_map; " + str(hello)
+    command = ["sh", str(RUN.with_name("foreign.sh")), FOREIGN[0], "sh", "-c", work]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if done.returncode == 77:
+        pytest.skip(done.stderr.strip())
+    assert (done.returncode, done.stderr) == (0, "") and "Hello from Docker!" in done.stdout
+    assert done.stdout.split()[:3] == ["0", "0", "0"]  # root's files are root's
+    assert [*Path("/proc/sys/fs/binfmt_misc").glob("*")] == registered
