@@ -27,6 +27,7 @@
     buildgraph  stages, steps and hits of a build, while it is built              lab.buildgraph.Watch(text)
     sheets      a union of directories as a pile, each file in its layer's colour lab.sheets.pile(layers, root)
     meters      what a group uses, interval by interval; a dial to turn meanwhile lab.meters.dial(group)
+    skipped     why a cell is not run here, and what it said elsewhere            lab.skipped(error)
     live        a picture that changes while a cell runs                          draw = lab.live()
     diagrams    boxes and lines: trees, pairs, a number line                      lab.diagrams.tree(nodes)
     trees       processes, mounts and namespaces of now, to be drawn so           lab.trees.processes(pid)
@@ -57,7 +58,7 @@ from typing import Any
 
 _CALLABLE = (
     "audit", "daemon", "doctor", "given", "goto", "hub", "ledger", "live", "own", "progress", "rules", "sides",
-    "snapshot", "source", "preflight", "stations", "steps", "workspace",
+    "skipped", "snapshot", "source", "preflight", "stations", "steps", "workspace",
 )  # fmt: skip
 _ROOMS = (
     *_CALLABLE, "bundles", "cable", "charts", "checks", "content", "demo", "diagrams", "exercise", "faulty",

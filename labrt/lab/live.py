@@ -25,7 +25,7 @@ class Live:
     def __call__(self, picture: Picture) -> None:
         """Show this picture in place of the one before."""
         first, self.last = self.last is None, picture
-        if first and _in_a_notebook():
+        if first and in_a_notebook():
             from IPython.display import display
 
             self._handle = display(picture, display_id=True)  # type: ignore[no-untyped-call]
@@ -41,7 +41,8 @@ def live() -> Live:
     return Live()
 
 
-def _in_a_notebook() -> bool:
+def in_a_notebook() -> bool:
+    """Say whether this is a notebook's Python."""
     import sys
 
     if "IPython" not in sys.modules:

@@ -60,7 +60,16 @@ def dial(group: cgroups.Cgroup, *, most: float = 1.0) -> Any:
 
     slider.observe(turn, "value")
     threading.Thread(target=_draw, args=(group, view), name="labrt-dial", daemon=True).start()
-    return ipywidgets.VBox([slider, view])
+    naming = {"output_type": "display_data", "data": {"application/javascript": _NAMING}, "metadata": {}}
+    return ipywidgets.VBox([slider, view, ipywidgets.Output(outputs=(naming,))])
+
+
+# ipywidgets writes a label beside the handle, and does not tell who cannot see it; the handle may come later than this.
+_NAMING = """(function name(tries) {
+  const box = element.closest(".widget-vbox"), handle = box && box.querySelector(".noUi-handle");
+  if (handle) handle.setAttribute("aria-label", box.querySelector(".widget-label").textContent);
+  else if (tries) setTimeout(name, 50, tries - 1);
+})(100)"""
 
 
 def _draw(group: cgroups.Cgroup, view: Any) -> None:

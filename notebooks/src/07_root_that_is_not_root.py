@@ -145,7 +145,7 @@ def rise():
 
 obstacles = userns.obstacles()
 if obstacles:
-    print("skipped: this machine lets no ordinary user do it:", *obstacles)
+    lab.skipped("it lets no ordinary user do it", *obstacles)
 else:
     print(*process.run_in_child(rise), sep="\n")
 

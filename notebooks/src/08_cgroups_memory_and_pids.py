@@ -194,7 +194,7 @@ with walled() as group:
         group.memory.high = "32M"
         print(watch(group, hog, "A slope at 32 MiB, a wall at 64", seconds=5), group.memory.events)
     except labrt.errors.NotSupported as error:
-        print("skipped on this machine:", error)
+        lab.skipped(error)
 
 # %% [markdown]
 # ## Exercise: hold

@@ -194,7 +194,7 @@ with lab.workspace("lesson") as home, cgroups.create("lesson") as group:
         speeds["8 MiB/s"] = process.run_in_child(lambda: pour(file), cgroup=group)
         print("io.stat of", disk, group.io.stat.get(disk))
     except (labrt.errors.LabrtError, OSError) as error:
-        print("skipped on this machine:", error)
+        lab.skipped(error)
 
 # %%
 rows = {name: {"MiB/s": lab.charts.Bar(speed, f"{speed:.1f} MiB/s")} for name, speed in speeds.items()}

@@ -110,6 +110,8 @@ with lab.workspace("drivers") as home:
     for name, reason in reasons.items():
         found[name] = {"not here": reason} if reason else compare(name, home)
         draw(lab.charts.bars(found, title="Two layers, ten containers"))
+if any(reasons.values()):
+    lab.skipped(*filter(None, reasons.values()))
 
 # %%
 disks = [measures["disk"].value for measures in found.values() if "disk" in measures]

@@ -194,7 +194,7 @@ if shutil.which("skopeo"):
     command = ["skopeo", "inspect", "--config", f"oci:{store.path}:{image.reference}"]
     print(subprocess.run(command, capture_output=True, text=True).stdout[:400], "…")
 else:
-    print("skipped: no skopeo here (sudo apt-get install -y skopeo)")
+    lab.skipped("no skopeo is here (sudo apt-get install -y skopeo)")
 
 # %%
 stack.close()

@@ -214,7 +214,7 @@ if shutil.which("skopeo"):
     print(json.loads(subprocess.run(command, capture_output=True, text=True).stdout)["Layers"])
     print(*(f"{seen.method} {seen.path} → {seen.status}" for seen in registry.seen), sep="\n")
 else:
-    print("skipped: no skopeo here (sudo apt-get install -y skopeo)")
+    lab.skipped("no skopeo is here (sudo apt-get install -y skopeo)")
 
 # %%
 stack.close()

@@ -20,6 +20,8 @@ print(daemon if have_docker else "no docker here: this notebook speaks for it, i
 # %%
 if have_docker:
     print(daemon.docker("run", "--rm", "busybox", "echo", "hello from a client that is not ours"))
+else:
+    lab.skipped("no docker is here")
 
 # %% [markdown]
 # That `docker` is Docker's own program. It has never heard of labrt: it wrote HTTP to a socket, and labrt answered.

@@ -419,7 +419,8 @@ if redis and runtime:
     rows = [[key, mine.get(key), "=" if mine.get(key) == theirs.get(key) else "≠", theirs.get(key)] for key in mine]
     picture = lab.show.table(["", "by hand", "", runtime], rows, caption=f"One image, two runtimes {ran.error}")
 else:
-    picture = "skipped: no runc or crun is here to compare with" if redis else lab.redis.said(hub, redis)
+    lab.skipped("no runc or crun is here to compare with" if redis else lab.redis.said(hub, redis))
+    picture = None
 picture
 
 # %% [markdown]

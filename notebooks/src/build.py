@@ -4,6 +4,7 @@
     .venv/bin/python notebooks/src/build.py                             the committed notebooks, anew
     .venv/bin/python notebooks/src/build.py --check                     are the committed ones what the sources say?
     .venv/bin/python notebooks/src/build.py --edition solution --out DIR       another edition, elsewhere
+    .venv/bin/python notebooks/src/build.py --edition site --out DIR           pages to read: open DIR/index.html
 
 A source holds full solutions, between `### BEGIN SOLUTION` and `### END SOLUTION`; in the student edition these become
 a stub that raises NotImplementedError with the hint that stands behind BEGIN SOLUTION. Editions:
@@ -11,6 +12,8 @@ a stub that raises NotImplementedError with the hint that stands behind BEGIN SO
     student      what is committed: stubs, no outputs
     solution     everything, which is what the tests run
     presenter    solutions, and of the prose only the headings: to talk over
+    recorded     solutions with what they said when they were last run for real (record.py), for who cannot run them
+    site         the same as a static site (pages.py): no server, no scripts, nothing from elsewhere
 
 A cell that runs for a second or more has the tag "long": `# %% tags=["long"]`. The tests interrupt those.
 
@@ -29,7 +32,8 @@ from typing import Any
 
 SOURCES = Path(__file__).resolve().parent
 NOTEBOOKS = SOURCES.parent
-EDITIONS = ("student", "solution", "presenter")
+RECORDED = NOTEBOOKS / "recorded"
+EDITIONS = ("student", "solution", "presenter", "recorded")
 _BEGIN = re.compile(r"^(?P<indent>\s*)### BEGIN SOLUTION(?::\s*(?P<hint>.*))?$")
 _END = re.compile(r"^\s*### END SOLUTION$")
 METADATA = {
@@ -64,6 +68,8 @@ def build(source: Path, edition: str = "student") -> bytes:
         made = _cell(cell.cell_type, text, f"{content}\0{seen[content]}")
         made["metadata"] = {key: value for key, value in cell.metadata.items() if key == "tags"}
         cells.append(made)
+    if edition == "recorded":
+        _replay(cells, recorded(source.stem[:2])["cells"])
     document = {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
     return (json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
@@ -76,6 +82,29 @@ def _cell(kind: str, text: str, identity: str) -> dict[str, Any]:
         "source": text.splitlines(keepends=True),
     }
     return cell | {"execution_count": None, "outputs": []} if kind == "code" else cell
+
+
+def recorded(number: str) -> dict[str, Any]:
+    """Read what is recorded of a notebook: `where`, and `cells` by their ids. Where nothing is, there are no cells."""
+    path = RECORDED / f"{number}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"where": "", "cells": {}}
+
+
+def _replay(cells: list[dict[str, Any]], said: dict[str, Any]) -> None:
+    """Number the cells as if they had been run, and give them their recorded outputs."""
+    code = (cell for cell in cells if cell["cell_type"] == "code")
+    for number, cell in enumerate(code, 1):
+        cell["execution_count"] = number
+        cell["outputs"] = [_output(one) for one in said.get(cell["id"], {}).get("outputs", ())]
+
+
+def _output(said: dict[str, str]) -> dict[str, Any]:
+    if "html" not in said:
+        return {"output_type": "stream", "name": "stdout", "text": said["text"].splitlines(keepends=True)}
+    data = {"text/html": said["html"], "text/plain": "a picture"}
+    if said["html"].startswith("<svg"):
+        data["image/svg+xml"] = said["html"]  # what GitHub shows; it strips drawings from HTML
+    return {"output_type": "display_data", "metadata": {}, "data": data}
 
 
 def _for_edition(text: str, edition: str, name: str) -> str:
@@ -133,7 +162,7 @@ def main() -> int:
         description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a notebook is out of date")
-    parser.add_argument("--edition", choices=EDITIONS, default="student")
+    parser.add_argument("--edition", choices=(*EDITIONS, "site"), default="student")
     parser.add_argument("--out", type=Path, help="where to (default: notebooks/, and that only for students)")
     wanted = parser.parse_args()
     try:
@@ -143,6 +172,12 @@ def main() -> int:
             return int(bool(wrong))
         if wanted.out is None and wanted.edition != "student":
             parser.error(f"the {wanted.edition} edition does not belong into notebooks/: give --out DIR")
+        if wanted.edition == "site":
+            sys.modules.setdefault("build", sys.modules[__name__])  # so that there is one BadSource
+            import pages
+
+            print(pages.write(wanted.out))
+            return 0
         for path in write(wanted.out or NOTEBOOKS, wanted.edition):
             print(path)
     except BadSource as error:

@@ -1,7 +1,8 @@
 """A notebook as its reader meets it: JupyterLab in a real browser, by keyboard alone, read by axe in light and dark.
 
 Wants Debian's chromium, and of PyPI playwright and axe-playwright-python: `.[browser]`. Notebook 14 stands for all: it
-has tables, drawings, predictions and a check. Kept in tmp_path: one picture for each theme.
+has tables, drawings, predictions and a check; of 09 it is the slider, and of the site two pages. Kept in tmp_path: one
+picture for each theme.
 """
 
 from __future__ import annotations
@@ -59,16 +60,24 @@ def tools() -> None:
         pytest.importorskip(module, reason="pip install '.[browser]'")
     if not CHROMIUM:
         pytest.skip("there is no chromium: apt-get install chromium")
-    if lacking := stations.lacking(rules=False):
-        pytest.skip(lacking)
 
 
 @pytest.fixture
 def desk(tools: None, house: Path, build, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """JupyterLab on the loopback, with the solution of notebook 14 in it: its address, and where it lies."""
+    """JupyterLab on the loopback, with two notebooks in it: the address of 14, and where it lies.
+
+    09.ipynb is short: a container in a busy loop, its group, and the dial.
+    """
     root = tmp_path / "desk"
     root.mkdir()
     (root / "14.ipynb").write_bytes(build.build(next((PROJECT / "notebooks/src").glob("14_*.py")), "solution"))
+    nine = json.loads(build.build(next((PROJECT / "notebooks/src").glob("09_*.py")), "solution"))
+    code = ["".join(cell["source"]).replace("\n\n\nsamples = measure(group)", "")
+            for cell in nine["cells"] if cell["cell_type"] == "code"]  # fmt: skip
+    chosen = [*code[:2], next(text for text in code if "lab.meters.dial(" in text)]
+    cells = [{"cell_type": "code", "id": f"n{number}", "metadata": {}, "execution_count": None, "outputs": [],
+              "source": text} for number, text in enumerate(chosen)]  # fmt: skip
+    (root / "09.ipynb").write_text(json.dumps(nine | {"cells": cells}))
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -127,15 +136,15 @@ def wait_until(met: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def browser():
-    """Open a page in Debian's chromium."""
+def browser(**more):
+    """Open a page in Debian's chromium; `more` is for Playwright."""
     from playwright.sync_api import sync_playwright
 
     # A socket of its own lies in its temporary directory, and the path of one has room for 107 bytes: unix(7).
     with tempfile.TemporaryDirectory(prefix="labrt-", dir="/tmp") as short, sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             f"{short}/profile", executable_path=CHROMIUM, headless=True, args=FLAGS,
-            env={**os.environ, "TMPDIR": short}, viewport={"width": 1200, "height": 1000})  # fmt: skip
+            env={**os.environ, "TMPDIR": short}, viewport={"width": 1200, "height": 1000}, **more)  # fmt: skip
         try:
             yield context.pages[0]
         finally:
@@ -187,6 +196,8 @@ def read_by_axe(page) -> list[str]:
 
 
 def test_a_notebook_can_be_read_and_run_by_everybody(desk, nothing_left):
+    if lacking := stations.lacking(rules=False):
+        pytest.skip(lacking)
     address, tmp_path = desk
     axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
     with browser() as page:
@@ -211,3 +222,60 @@ def test_a_notebook_can_be_read_and_run_by_everybody(desk, nothing_left):
             page.screenshot(path=tmp_path / f"{theme.split()[1].lower()}.png")
         foreign = [url for url in asked if url.startswith(("http", "ws")) and "//127.0.0.1:" not in url]
         assert foreign == []
+
+
+def test_a_slider_has_a_name_and_is_turned_by_keyboard(desk):
+    from labrt.linux import cgroups, ledger
+
+    address, _ = desk
+    with browser() as page:
+        page.goto(address.replace("14.ipynb", "09.ipynb"))
+        page.wait_for_function(f"() => {NOTEBOOK}?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        run_by_keyboard(page)
+        slider = page.get_by_role("slider", name="cpu.max, in CPUs")
+        slider.wait_for()
+        lines = "() => document.querySelector('.widget-html svg desc')?.textContent"
+        page.wait_for_function(lines)
+        slider.focus()
+        before, at = page.evaluate(lines), slider.get_attribute("aria-valuenow")
+        for _ in range(10):
+            page.keyboard.press("ArrowLeft")
+        assert slider.get_attribute("aria-valuenow") != at
+        (path,) = {entry.what for entry in ledger.entries() if entry.kind == "cgroup"} or {""}
+        wait_until(lambda: cgroups.load(path).cpu.max == 0.5)
+        wait_until(lambda: page.evaluate(lines) != before)
+        wait_until(lambda: "0.5" in page.evaluate(lines))  # the limit, as the picture says it
+        assert read_widgets(page) == []
+    subprocess.run([sys.executable, "-m", "labrt", "reset", "--force"], check=True, capture_output=True)
+
+
+def read_widgets(page) -> list[str]:
+    """What axe finds in widgets."""
+    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    page.evaluate(f"{axe}; 0")
+    found = page.evaluate("() => axe.run({include: ['.jupyter-widgets']}, {runOnly: ['wcag2a', 'wcag2aa']})")
+    assert "aria-input-field-name" in {one["id"] for one in found["passes"]}
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found["violations"]]
+
+
+def test_the_site_is_read_by_axe(tools, load, build, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "build", build)
+    site = load("site_pages", PROJECT / "notebooks/src/pages.py")
+    index = site.write(tmp_path / "site", sorted((PROJECT / "notebooks/src").glob("09_*.py")))
+    axe = importlib.resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    with browser(bypass_csp=True) as page:  # axe is no part of the page, and its policy forbids it
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        for one in (index, *tmp_path.glob("site/09_*.html")):
+            page.goto(one.as_uri())
+            page.evaluate(f"{axe}; 0")
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                found = page.evaluate("() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
+                assert "color-contrast" in {rule["id"] for rule in found["passes"]}
+                assert [f"{rule['id']}: {rule['nodes'][0]['html'][:200]}" for rule in found["violations"]] == []
+                words = page.evaluate(CONTRAST.replace(".jp-OutputArea-output", ".said"))
+                assert len(words) > 5 or one == index
+                assert [word for word in words if word[1] < 4.5] == [], scheme
+        assert [url for url in asked if not url.startswith("file:")] == []
