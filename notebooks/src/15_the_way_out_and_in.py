@@ -170,8 +170,8 @@ went_by
 # %% [markdown]
 # ## Names
 #
-# The way is free. But who types addresses? `/etc/resolv.conf` says whom to ask for names. On many machines, that is a
-# server of their own, at 127.0.0.53. Suppose somebody copies this file into the container:
+# The way is free. But who types addresses? `/etc/resolv.conf` says whom to ask for names: the **resolver**. On many
+# machines, that is a server of their own, at 127.0.0.53. Suppose somebody copies this file into the container:
 
 # %%
 container.exec("sh", "-c", "echo nameserver 127.0.0.53 > /etc/resolv.conf")

@@ -133,7 +133,8 @@ print("pivot_root:", room.attempt("chroot", "pivot_root").said)
 # ## Capabilities
 #
 # All four were root. Since Linux 2.2 root's power is cut into pieces, some forty by now. A container's root has
-# fourteen, by Docker's choice: enough to install packages, and to be a server.
+# fourteen, by Docker's choice: enough to install packages, and to be a server. The others are taken out of its
+# **bounding set**, so that no child of it can ever have them either, not even by a set-uid program.
 
 # %%
 lab.show.table(["by default", "lets a process"], [
@@ -156,7 +157,8 @@ guess.saw(sum(bool(one.escaped) for one in found))
 # ## All against all
 #
 # Now every attack against every defence, each defence alone. No column is whole: a container is safe by several layers,
-# each of which has holes. (A dot: nothing to try. A container has `pivot_root` anyway.)
+# each of which has holes. (A dot: nothing to try. A container has `pivot_root` anyway.) `--privileged`, which many a
+# recipe asks for, gives up the other columns at once: what stays are the namespaces and `pivot_root`.
 
 # %%
 survey = room.survey()

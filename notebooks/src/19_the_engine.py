@@ -108,8 +108,8 @@ daemon.start()
 print("a new one sees:", [row["Names"] for row in daemon.ask("GET", "/containers/json")[1]])
 
 # %% [markdown]
-# Nobody. The container's parent is its monitor, and what is known of it stands on disk. Docker learned this late:
-# until 2016 (*live restore*), an update of dockerd ended all containers.
+# Nobody. The container's parent is its monitor, which containerd calls a **shim**, and what is known of it stands on
+# disk. Docker learned this late: until 2016 (*live restore*), an update of dockerd ended all containers.
 #
 # One warning. Whoever may write to this socket can ask for a container with the host's disk in it. So the socket *is*
 # root; it is 0660, and the group `docker` is a group of administrators.

@@ -88,11 +88,7 @@ def test_terms_of_the_recap_were_used_before_it(course: Course):
     assert len(terms) >= 4 or course.number == "21"  # whose table is of steps
     used = course.before_the_recap()
     each = {one for term in terms for one in re.split(r", | and | / ", plain(term))}
-    assert {one for one in each if not _used(one, used)} == NEW_IN_THE_RECAP.get(course.number, set())
-
-
-# Said there for what the text calls otherwise: the words that one meets elsewhere.
-NEW_IN_THE_RECAP = {"15": {"resolver"}, "18": {"bounding set", "--privileged"}, "19": {"shim"}, "20": {"cache key"}}
+    assert {one for one in each if not _used(one, used)} == set()
 
 
 def _used(term: str, text: str) -> bool:
