@@ -101,9 +101,8 @@ volumes: {dbdata: {}}
 """
 
 
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is absent")
 def test_compose_up_scale_down(docker: Docker, tmp_path: Path) -> None:
-    if not shutil.which("docker-compose"):
-        pytest.skip("docker-compose is absent")
     (tmp_path / "docker-compose.yml").write_text(FILE)
 
     def compose(*arguments: str) -> str:
