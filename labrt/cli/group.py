@@ -66,6 +66,11 @@ SECTIONS: dict[str, dict[str, str]] = {
         "volume": "Make, show and remove volumes",
         "wait": "Wait for containers to end and print their exit codes",
     },
+    "Long Forms, as docker has them": {
+        "container": "Do with containers what is done with them, by docker's long names",
+        "image": "Do with images what is done with them, by docker's long names",
+        "system": "Look after the whole, by docker's long names",
+    },
     "Lab Commands": {
         "doctor": "Say what this machine can do, and what to type where it cannot",
         "lab": "Look after a class",

@@ -140,8 +140,16 @@ def remove_each(names: Sequence[str], remove: Callable[[str], object], *, force:
     return each(names, act)
 
 
-def inspect_each(names: Sequence[str], look: Callable[[str], object]) -> int:
-    """Print what `look` finds of each as one JSON array, without those that it cannot find; 1 if there was one."""
+def template_option(example: str) -> Callable[[F], F]:
+    """Make `-f, --format`, for `inspect_each`; `example` is a template that says something."""
+    return click.option("-f", "--format", "template", metavar="TEMPLATE", help=f"json, or docker's '{example}'")
+
+
+def inspect_each(names: Sequence[str], look: Callable[[str], dict[str, Any]], template: str | None = None) -> int:
+    """Print what `look` finds of each as one JSON array, without those that it cannot find; 1 if there was one.
+
+    With a `template` a line is printed for each, as it says.
+    """
     import json
 
     found, code = [], 0
@@ -151,7 +159,13 @@ def inspect_each(names: Sequence[str], look: Callable[[str], object]) -> int:
         except LabrtError as error:
             exitcodes.say(error)
             code = exitcodes.FAILED
-    click.echo(json.dumps(found, indent=4, ensure_ascii=False))
+    if template is None:
+        click.echo(json.dumps(found, indent=4, ensure_ascii=False))
+    else:
+        from labrt.cli import templates
+
+        for one in found:
+            click.echo(templates.fill(template, one))
     return code
 
 

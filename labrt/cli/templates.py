@@ -1,6 +1,10 @@
 r"""`--format`: json, or a template in docker's notation: '{{.Name}}: {{.CPUPerc}}', 'table {{.Name}}\t{{.PIDs}}'.
 
-Only fields can be named. What else Go's templates can (if, range, functions) is refused by name.
+    render(template, rows, headers)     a line for each row, or a table of them
+    fill(template, value)               one value, which may have parts: '{{.State.Pid}}', '{{json .Mounts}}'
+
+Only fields can be named. What else Go's templates can (if, range, functions) is refused by name. A part that is an
+object or a list is written as JSON, where docker writes Go's own notation, which nothing reads.
 """
 
 from __future__ import annotations
@@ -8,12 +12,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from labrt.cli import show
 from labrt.errors import InvalidInput
 
 _ACTION = re.compile(r"\{\{(.*?)\}\}")
-_FIELD = re.compile(r"\s*(?:(json)\s+)?\.(\w*)\s*")
+_FIELD = re.compile(r"\s*(?:(json)\s+)?\.((?:\w+(?:\.\w+)*)?)\s*")
 
 
 def render(template: str, rows: Sequence[Mapping[str, str]], headers: Mapping[str, str]) -> str:
@@ -29,13 +34,33 @@ def render(template: str, rows: Sequence[Mapping[str, str]], headers: Mapping[st
     return show.table(lines[0], lines[1:])
 
 
-def _fill(text: str, row: Mapping[str, str]) -> str:
+def fill(template: str, value: Mapping[str, Any]) -> str:
+    """Write one value. Raises InvalidInput for what is no field of it, and says which there are."""
+    if template == "json":
+        return json.dumps(dict(value), ensure_ascii=False)
+    return _fill(template.replace("\\t", "\t").replace("\\n", "\n"), value)
+
+
+def _fill(text: str, row: Mapping[str, Any]) -> str:
     def value(match: re.Match[str]) -> str:
         field = _FIELD.fullmatch(match[1])
-        if field is None or (field[2] and field[2] not in row):
-            remedy = f"fields are {', '.join(f'.{name}' for name in row)}"
+        if field is None:
+            remedy = "{{.Field}}, {{.Field.Part}} and {{json .Field}} can be written; for more, `--format json | jq …`"
             raise InvalidInput(f"--format: {match[0]} is not understood", remedy=remedy)
-        found: object = row[field[2]] if field[2] else dict(row)
-        return json.dumps(found, ensure_ascii=False) if field[1] or not field[2] else str(found)
+        found: Any = row
+        for name in field[2].split(".") if field[2] else ():
+            if not isinstance(found, Mapping) or name not in found:
+                there = ", ".join(f".{name}" for name in found) if isinstance(found, Mapping) else "none"
+                raise InvalidInput(f"--format: {match[0]}: there is no {name}", remedy=f"fields are {there}")
+            found = found[name]
+        return _written(found, as_json=bool(field[1]) or not field[2])
 
     return _ACTION.sub(value, text)
+
+
+def _written(value: Any, *, as_json: bool) -> str:
+    if as_json or isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "<no value>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

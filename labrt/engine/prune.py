@@ -1,9 +1,10 @@
 """What takes room, and what of it nobody needs: disk usage and its clearing.
 
     usage()                  [Usage("Images", total=2, active=1, size=…, reclaimable=…), …]
-    prune()                  stopped containers; layers, blobs and broken-off downloads that nothing leads to; what
-                             builds remember and no image has; networks without a container
+    prune()                  stopped containers; images without a name; layers, blobs and broken-off downloads that
+                             nothing leads to; what builds remember and no image has; networks without a container
     prune(all=True)          also images that no container is made from, and all that builds remember
+    prune_containers(), prune_images(all=…)          of these, the one part
 
 A named image needs its layers and blobs, a container its layers, and the manifest and config that it was made from even
 when they have lost their name. What is being pulled or loaded needs everything: prune holds the layout alone, and is a
@@ -152,18 +153,42 @@ def prune(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
     with images.layout.alone():
         _prune_containers(images, gone)
         _prune_networks(images.where, gone)
-        users = Containers(where).image_ids()
-        if all:
-            _prune_images(images, users, gone)
-        _prune_views(images)
-        _prune_layers(images, gone)
-        sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
-        gone.freed += _partial(images.layout).size
+        _prune_images(images, gone, all=all)
         _prune_cache(images, gone, all=all)
-        kept = [*images.layout.manifests_of(users), *images.build_cache.blobs()]
-        gone.blobs = images.layout.sweep(kept, partial=True)
-        gone.freed += sum(sizes.get(digest, 0) for digest in gone.blobs)
+        gone.freed += _partial(images.layout).size
+        _sweep(images, gone, partial=True)
     return gone
+
+
+def prune_containers(where: paths.Paths | None = None) -> Pruned:
+    """Remove the containers that `prune` would remove, and nothing else."""
+    gone = Pruned()
+    _prune_containers(Images(where), gone)
+    return gone
+
+
+def prune_images(where: paths.Paths | None = None, *, all: bool = False) -> Pruned:
+    """Remove images without a name that no container is made from, with `all` those that have one, and their data.
+
+    What builds remember stays. Raises Conflict while somebody pulls or loads.
+    """
+    images = Images(where)
+    gone = Pruned()
+    with images.layout.alone():
+        _prune_images(images, gone, all=all)
+        _sweep(images, gone, partial=False)
+    return gone
+
+
+def _sweep(images: Images, gone: Pruned, *, partial: bool) -> None:
+    """Remove the layers and blobs that nothing leads to any more, and what downloads that broke off have left."""
+    _prune_views(images)
+    _prune_layers(images, gone)
+    sizes = {digest: _size(images.layout.blob_path(digest)) for digest in images.layout.blobs()}
+    users = Containers(images.where).image_ids()
+    kept = [*images.layout.manifests_of(users), *images.build_cache.blobs()]
+    gone.blobs = images.layout.sweep(kept, partial=partial)
+    gone.freed += sum(sizes.get(digest, 0) for digest in gone.blobs)
 
 
 def _prune_containers(images: Images, gone: Pruned) -> None:
@@ -177,9 +202,10 @@ def _prune_containers(images: Images, gone: Pruned) -> None:
                 gone.freed += size
 
 
-def _prune_images(images: Images, users: set[Digest], gone: Pruned) -> None:
+def _prune_images(images: Images, gone: Pruned, *, all: bool) -> None:
+    users = Containers(images.where).image_ids()
     for image in images.all():
-        if image.id not in users:
+        if image.id not in users and (all or image.reference.is_unnamed):
             images.layout.untag(image.reference)
             gone.images.append(image.reference.familiar)
 

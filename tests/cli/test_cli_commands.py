@@ -16,9 +16,9 @@ from labrt.image.digest import Digest
 pytestmark = pytest.mark.root
 
 
-def nap(cli, name: str = "nap") -> str:
+def nap(cli, name: str = "nap", *options: str) -> str:
     """A container that runs; return its id."""
-    return cli.ok("run", "-d", "--name", name, "busybox", "sleep", "1000").strip()
+    return cli.ok("run", "-d", "--name", name, *options, "busybox", "sleep", "1000").strip()
 
 
 def columns(text: str) -> list[list[str]]:
@@ -66,6 +66,56 @@ def test_tables_are_dockers():
     assert show.table(("A", "LAST"), [("x" * 9, "y"), ("", "")]) == f"A           LAST\n{'x' * 9}   y\n{' ' * 12}"
 
 
+# Choosing and writing ------------------------------------------------------------------------------------------------
+
+
+def test_ps_shows_what_fits_and_as_it_is_told(cli):
+    id = nap(cli, "nap", "--label", "team=a", "--label", "tier")
+    cli("run", "--name", "gone", "busybox", "sh", "-c", "exit 3")
+
+    def names(*words: str) -> list[str]:
+        return cli.ok("ps", "--format", "{{.Names}}", *words).split()
+
+    assert names() == ["nap"] and names("-a") == ["gone", "nap"]
+    assert names("-l") == ["gone"] == names("-n", "1") and names("-n", "5") == ["gone", "nap"]
+    for fits in ("label=team=a", "label=tier", f"id={id[:5]}", "name=^na", "status=running", "health=none"):
+        assert names("-f", fits) == ["nap"], fits
+    assert names("-f", "status=exited") == ["gone"] == names("-a", "-f", "exited=3")
+    assert names("-f", "status=exited", "-f", "status=running") == ["gone", "nap"]
+    assert names("-a", "-f", "ancestor=busybox") == ["gone", "nap"]
+    for does_not in ("label=team=b", "id=x", "name=^x", "exited=4", "ancestor=nosuch"):
+        assert names("-a", "-f", does_not) == [], does_not
+    assert names("-f", "label=team=a", "-f", "name=gone") == []
+    assert json.loads(cli.ok("ps", "--format", "json"))["ID"] == id[:12]
+    table = columns(cli.ok("ps", "--format", r"table {{.Names}}\t{{.State}}"))
+    assert table == [["NAMES", "STATE"], ["nap", "running"]]
+
+
+def test_inspect_writes_what_it_is_told(cli):
+    nap(cli, "nap", "--label", "a=b")
+    said = cli.ok("inspect", "-f", "{{.State.Pid}} {{.State.Running}} {{json .Config.Labels}}", "nap")
+    pid, running, labels = said.split(" ", 2)
+    assert os.path.isdir(f"/proc/{pid}") and running == "true" and json.loads(labels)["a"] == "b"
+    assert json.loads(cli.ok("inspect", "-f", "json", "nap"))["Name"] == "/nap"
+    cli.ok("volume", "create", "data")
+    assert cli.ok("volume", "inspect", "-f", "{{.Name}}: {{.Driver}}", "data") == "data: local\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ps", "-f", "status"), "no value"), (("ps", "-f", "colour=red"), "one of ancestor, exited"),
+        (("ps", "-f", "name=("), "regular expression"), (("images", "-f", "size=1"), "one of dangling"),
+        (("inspect", "-f", "{{.Colour}}", "busybox"), "there is no Colour (fields are .Id"),
+        (("inspect", "-f", "{{.Id.Part}}", "busybox"), "there is no Part (fields are none)"),
+        (("inspect", "-f", "{{range .Mounts}}", "busybox"), "is not understood"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_chosen_or_written(cli, words, said):
+    done = cli(*words)
+    assert done.code == 1 and said in done.err and done.out == ""
+
+
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
@@ -79,6 +129,20 @@ def test_images(cli):
     assert len(columns(cli.ok("images", "busybox:latest"))) == 2 == len(columns(cli.ok("images", "busybox")))
     assert len(columns(cli.ok("images", "busybox:1"))) == 1 == len(columns(cli.ok("images", "other")))
     assert json.loads(cli.ok("inspect", "busybox"))[0]["RepoDigests"][0].split("@")[1] in cli.ok("images", "--digests")
+
+
+def test_images_shows_what_fits_and_as_it_is_told(cli):
+    cli.ok("tag", "busybox", "mine/tool:2")
+
+    def names(*words: str) -> list[str]:
+        return sorted(cli.ok("images", "--format", "{{.Repository}}:{{.Tag}}", *words).split())
+
+    assert names() == ["busybox:latest", "mine/tool:2"] == names("-a") == names("-f", "dangling=false")
+    assert names("-f", "reference=busy*") == ["busybox:latest"] and names("-f", "reference=*/tool") == ["mine/tool:2"]
+    assert names("-f", "reference=*:2", "busybox") == [] == names("-f", "dangling=true")
+    label = "org.opencontainers.image.title=busybox"
+    assert len(names("-f", f"label={label}")) == 2 and names("-f", f"label={label}x") == []
+    cli.ok("rmi", "mine/tool:2")
 
 
 @pytest.fixture

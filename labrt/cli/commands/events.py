@@ -7,10 +7,9 @@ import time
 
 import click
 
-from labrt.cli import templates
+from labrt.cli import filters, templates
 from labrt.engine import events, moments
 from labrt.engine.inspect import rfc3339
-from labrt.errors import InvalidInput
 
 
 @click.command
@@ -29,16 +28,11 @@ def command(wanted: tuple[str, ...], template: str | None, since: str | None, un
       labrt events
       labrt events --since 10m --until 0s --filter container=web --filter event=die
     """  # noqa: D301
-    filters: dict[str, list[str]] = {}
-    for text in wanted:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidInput(f"--filter {text!r}: no value", remedy="--filter event=die")
-        filters.setdefault(name, []).append(value)
+    chosen = filters.read(wanted)
     last = moments.parse(until) if until else None
     follow = last is None or last > time.time()
     first = moments.parse(since) if since else None
-    for event in events.read(since=first, until=last, filters=filters, follow=follow):
+    for event in events.read(since=first, until=last, filters=chosen, follow=follow):
         print(_line(event) if template is None else _formatted(template, event))
         sys.stdout.flush()
 

@@ -15,9 +15,10 @@ def _names(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
 
 
 @click.command
+@parameters.template_option("{{.State.Pid}}")
 @click.option("--type", "kind", type=click.Choice(("container", "image")), help="Look for this type only")
 @click.argument("names", metavar="NAME|ID [NAME|ID...]", nargs=-1, required=True, shell_complete=_names)
-def command(kind: str | None, names: tuple[str, ...]) -> int:
+def command(template: str | None, kind: str | None, names: tuple[str, ...]) -> int:
     """Show all that is known of containers and images, as JSON.
 
     A JSON array, in the shape of docker's; a name is first looked for among containers, then among images. What the
@@ -26,9 +27,10 @@ def command(kind: str | None, names: tuple[str, ...]) -> int:
     \b
     Examples:
       labrt inspect nap
+      labrt inspect -f '{{.State.Pid}} {{.Config.Image}}' nap
       labrt inspect --type image busybox
     """  # noqa: D301
-    return parameters.inspect_each(names, lambda name: _look(name, kind))
+    return parameters.inspect_each(names, lambda name: _look(name, kind), template)
 
 
 def _look(name: str, kind: str | None) -> dict[str, Any]:

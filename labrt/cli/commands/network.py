@@ -65,12 +65,13 @@ def list_(no_trunc: bool, quiet: bool) -> None:
 
 
 @command.command
+@parameters.template_option("{{.Driver}}")
 @_networks
-def inspect(names: tuple[str, ...]) -> int:
+def inspect(template: str | None, names: tuple[str, ...]) -> int:
     """Show all that is known of networks, as JSON."""
     from labrt.engine.networks import Networks
 
-    return parameters.inspect_each(names, Networks().inspect)
+    return parameters.inspect_each(names, Networks().inspect, template)
 
 
 @command.command

@@ -57,12 +57,13 @@ def list_(quiet: bool) -> None:
 
 
 @command.command
+@parameters.template_option("{{.Mountpoint}}")
 @_volumes
-def inspect(names: tuple[str, ...]) -> int:
+def inspect(template: str | None, names: tuple[str, ...]) -> int:
     """Show all that is known of volumes, as JSON."""
     from labrt.engine.volumes import Volumes
 
-    return parameters.inspect_each(names, lambda name: Volumes().get(name).inspect())
+    return parameters.inspect_each(names, lambda name: Volumes().get(name).inspect(), template)
 
 
 @command.command
