@@ -122,7 +122,9 @@ def _claim(partial: str, blob: str) -> BinaryIO | None:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(fd), os.stat(partial)):
-                return file
+                if not os.path.exists(blob):
+                    return file
+                os.unlink(partial)  # the blob came after we had looked, and before we made this
         # Whoever had the lock renamed or removed the file that we opened: look again.
         file.close()
     return None

@@ -205,6 +205,22 @@ def test_it_goes_on_where_it_was_broken_off(layout):
     assert layout.read(DIGEST) == BYTES
 
 
+def test_a_blob_that_comes_between_look_and_lock_is_not_fetched_again(layout, monkeypatch):
+    digest, look = Digest.of(b"abc"), os.path.exists
+
+    def look_and_be_late(path):
+        found = look(path)
+        if not found and os.path.basename(path) == digest.hex:
+            monkeypatch.setattr(os.path, "exists", look)
+            layout.put(b"abc")  # another one is quicker
+        return found
+
+    monkeypatch.setattr(os.path, "exists", look_and_be_late)
+    with layout.writer(digest, 3) as writer:
+        assert writer.complete and writer.offset == 3, "nothing is left to fetch"
+    assert layout.read(digest) == b"abc" and os.listdir(layout.ingest) == []
+
+
 def test_it_begins_anew_when_the_server_does(layout):
     with pytest.raises(KeyboardInterrupt), layout.writer(DIGEST, len(BYTES)) as writer:
         writer.write(b"wrong" * 100)
