@@ -21,6 +21,8 @@ Each floor uses only those below it. Start with any of these:
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # as typing's own, which type checkers believe; to import that takes 10 ms
 if TYPE_CHECKING:
     from typing import Any
@@ -43,12 +45,10 @@ _FLOORS = (
 
 
 def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name in _WHERE:
-        return getattr(importlib.import_module(_WHERE[name]), name)
-    if name in _FLOORS:
-        return importlib.import_module(f"labrt.{name}")
+    module = _WHERE.get(name) or (f"labrt.{name}" if name in _FLOORS else "")
+    if module:
+        __import__(module)  # and not importlib, which is half a millisecond of imports itself
+        return getattr(sys.modules[module], name) if name in _WHERE else sys.modules[module]
     raise AttributeError(f"labrt has no {name!r}; it has {', '.join([*__all__, *_FLOORS])}")
 
 

@@ -16,7 +16,7 @@ import socket
 from collections.abc import Callable
 
 from labrt.errors import LabrtError
-from labrt.runtime import joiner, monitor, wire
+from labrt.runtime import monitor, wire
 
 # Seconds without a request, after which nobody is waiting for one that went before, who would need the CPU.
 SOON = 0.05
@@ -33,7 +33,6 @@ def serve(fd: int) -> None:
         from labrt.runtime import traced
 
         traced.join()
-    works: dict[str, Callable[..., None]] = {"create": monitor.run, "exec": joiner.run}
     sock = socket.socket(fileno=fd)
     warm, served = False, 0
     while True:
@@ -43,7 +42,7 @@ def serve(fd: int) -> None:
             _warm_up()
             warm = True
         gc.freeze()  # what is not touched is not copied; collecting is off since our first line
-        spare = _fork_spare(sock, works)
+        spare = _fork_spare(sock)
         message, fds = wire.receive(sock)
         if message is None:
             return
@@ -54,7 +53,7 @@ def serve(fd: int) -> None:
         served += 1
 
 
-def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> socket.socket:
+def _fork_spare(sock: socket.socket) -> socket.socket:
     """Fork the process for the next request before that comes; return the socket on which to hand it over.
 
     So nobody waits for the fork. A spare that is never needed ends when the launcher does: its socket is closed then.
@@ -63,7 +62,7 @@ def _fork_spare(sock: socket.socket, works: dict[str, Callable[..., None]]) -> s
     if os.fork() == 0:
         ours.close()
         sock.close()
-        _serve_one(theirs, works)
+        _serve_one(theirs)
     theirs.close()
     return ours
 
@@ -74,7 +73,7 @@ def _warm_up() -> None:
     And shares with the others. A module that each would import by itself were a megabyte or three in each of them.
     """
     from labrt.linux import cgroups, fscontext, mount_options, rootfs
-    from labrt.runtime import config, init, orders, program, restarting  # noqa: F401
+    from labrt.runtime import config, init, joiner, orders, program, restarting  # noqa: F401
     from labrt.runtime.networks import attachment  # noqa: F401 - most containers have a network
 
     usual = config.default(["true"])
@@ -89,7 +88,7 @@ def _warm_up() -> None:
             mount_options.parse(mount.options)
 
 
-def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> None:
+def _serve_one(spare: socket.socket) -> None:
     """Wait for one request and do it. Never returns."""
     code = 1
     try:
@@ -105,7 +104,7 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
 
             traced.begin(message)
         if message:
-            works[message["op"]](message, socket.socket(fileno=fds[0]), *fds[1:])
+            _work(message["op"])(message, socket.socket(fileno=fds[0]), *fds[1:])
         code = 0
     except BaseException:
         if os.environ.get("LABRT_DEBUG"):
@@ -114,6 +113,14 @@ def _serve_one(spare: socket.socket, works: dict[str, Callable[..., None]]) -> N
             traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def _work(op: str) -> Callable[..., None]:
+    if op == "create":
+        return monitor.run
+    from labrt.runtime import joiner
+
+    return joiner.run
 
 
 def _reap() -> None:
