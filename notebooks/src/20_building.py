@@ -53,8 +53,8 @@ with Images().layout.open(image.manifest.layers[-2].digest) as blob, tarfile.ope
 # %% [markdown]
 # ## Not again
 #
-# To install packages takes minutes, and nobody waits for them at each build. Every step has a **cache key**, a digest of
-# all that it depends on. Is the key known, then what came of it is taken, and nothing is done.
+# To install packages takes minutes, and nobody waits for them at each build. Every step has a **cache key**, a digest
+# of all that it depends on. Is the key known, then what came of it is taken, and nothing is done.
 #
 # **Predict:** the same build once more. How many of the four steps after `FROM` are done?
 
