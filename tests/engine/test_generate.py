@@ -130,6 +130,9 @@ def test_containers_of_one_pod(house: Path) -> None:
     for names, error in ((["nobody"], ContainerNotFound), ([Volumes().create("lone").name], InvalidInput)):
         with pytest.raises(error):
             generate.kube(names)
+    make("raw", env=["A=\udcff"])  # bytes that are no text
+    with pytest.raises(InvalidInput, match="not UTF-8"):
+        generate.compose(["raw"])
 
 
 HOSTILE = ["1e3", "0o17", "yes", "y", "12:30", "~", "", " ", "a: b", "#", "'\"\\", "\n---\nkind: Secret\n", "\x1b[31m",
@@ -144,12 +147,6 @@ def test_every_string_stays_one(value: str) -> None:
     assert all(line.startswith("#") for line in written.split("---\n")[0].splitlines()) and "\x1b" not in written
     if value not in ("ü",):
         assert f"key: {value}\n" not in written, "what readers of YAML disagree about is in quotes"
-
-
-def test_bytes_that_are_no_text_are_refused(house: Path) -> None:
-    make("raw", env=["A=\udcff"])
-    with pytest.raises(InvalidInput, match="not UTF-8"):
-        generate.compose(["raw"])
 
 
 # Others read it -------------------------------------------------------------------------------------------------------

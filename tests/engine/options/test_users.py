@@ -103,8 +103,8 @@ class TestAtWork:
         plain = Containers().create(Options(str(made.reference), ("stat", "-c", "%u", "/a", "/tmp/in"), network="none"))
         assert plain.run_to_end().stdout == "0\n0\n", "and the image is as any other"
 
-    @pytest.mark.parametrize("network", ["host", "bridge"])
-    def test_networks(self, house: Path, network: str) -> None:
-        options = Options("busybox", ("sh", "-c", "ls /sys/class/net; id -u"), network=network, uidmap=[MAP])
-        said = Containers().create(options).run_to_end().stdout.split()
-        assert said[-1] == "0" and "lo" in said
+    def test_networks(self, house: Path) -> None:
+        for network in ("host", "bridge"):
+            options = Options("busybox", ("sh", "-c", "ls /sys/class/net; id -u"), network=network, uidmap=[MAP])
+            said = Containers().create(options).run_to_end().stdout.split()
+            assert said[-1] == "0" and "lo" in said
