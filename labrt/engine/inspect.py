@@ -39,7 +39,7 @@ def container_to_json(container: Container) -> dict[str, Any]:
         "Name": f"/{record['name']}",
         "LogPath": container.runtime.log,
         "HostConfig": _host_config(record.get("HostConfig") or {}, config),
-        "Mounts": _mounts(container, config),
+        "Mounts": mounts(container),
         "NetworkSettings": _network_settings(container),
         "Config": {
             "Hostname": config.get("hostname", ""),
@@ -92,10 +92,11 @@ def _host_config(recorded: dict[str, Any], config: dict[str, Any]) -> dict[str, 
     }
 
 
-def _mounts(container: Container, config: dict[str, Any]) -> list[dict[str, Any]]:
+def mounts(container: Container) -> list[dict[str, Any]]:
     """What somebody wanted mounted, as docker's MountPoint: not what each container has."""
     from labrt.engine.others import visible
 
+    config = container.runtime.config()
     sources = {mount["destination"]: mount["source"] for mount in config["mounts"]}
     found = []
     for mount in visible(container):

@@ -137,6 +137,7 @@ def parse(line: bytes) -> Entry | None:
     """Read one line of the file; None if it is not whole (the machine crashed in the middle of it)."""
     try:
         value = json.loads(line)
-        return Entry(value["log"], value["stream"], value["time"])
+        entry = Entry(value["log"], value["stream"], value["time"])
+        return entry if all(isinstance(field, str) for field in entry) else None
     except (ValueError, KeyError, TypeError):
         return None

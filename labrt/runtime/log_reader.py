@@ -96,26 +96,31 @@ class Reader:
 
     def read(self) -> list[Entry]:
         """Return the next entries, as far as their lines are whole: the monitor may be in the middle. [] is the end."""
+        while lines := self.read_lines():
+            if entries := [entry for entry in map(parse, lines) if entry]:
+                return entries
+        return []
+
+    def read_lines(self) -> list[bytes]:
+        """Return the next lines as they stand in the file, without their ends."""
         while True:
             if len(self._files) < 2:
                 self._open_newer()
             if not self._files:
                 return []
-            entries, moved = self._read_piece(self._files[0])
-            if entries:
-                return entries
-            if not moved:
-                if len(self._files) < 2:
-                    return []
-                self._files.pop(0).close()
-                self.offset = 0
+            if lines := self._read_piece(self._files[0]):
+                return lines
+            if len(self._files) < 2:
+                return []
+            self._files.pop(0).close()
+            self.offset = 0
 
-    def _read_piece(self, file: BinaryIO) -> tuple[list[Entry], bool]:
+    def _read_piece(self, file: BinaryIO) -> list[bytes]:
         file.seek(self.offset)
         raw = file.read(PIECE)
         whole = raw[: raw.rfind(b"\n") + 1]
         self.offset += len(whole)
-        return [entry for entry in map(parse, whole.splitlines()) if entry], bool(whole)
+        return whole.split(b"\n")[:-1]
 
     def close(self) -> None:
         """Let go of the files."""

@@ -50,10 +50,11 @@ async def _history(
     shared: context.Context, container: Container, client: streams.Hijacked, shown: set[int], tty: bool
 ) -> None:
     from labrt.engine.api import logs
+    from labrt.engine.api.log_frames import Wanted
 
-    async with contextlib.aclosing(logs.entries(container, shared)) as batches:
-        async for batch in batches:
-            await client.write(b"".join(logs.framed(entry, shown, tty) for entry in batch))
+    async with contextlib.aclosing(logs.frames(container, shared, Wanted(shown, tty))) as pieces:
+        async for piece in pieces:
+            await client.write(piece)
 
 
 async def _attached(shared: context.Context, container: Container, session: Attached) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from labrt.engine import summary
+from labrt.engine import inspect, still, summary
 from labrt.engine.api import context, errors, inspecting, networks, router
 from labrt.engine.container import Container
 from labrt.engine.images import Images
@@ -35,12 +37,11 @@ async def listed(request: web.Request) -> web.Response:
 def _list(
     shared: context.Context, wanted: dict[str, list[str]], every: bool, limit: int, size: bool
 ) -> list[dict[str, Any]]:
-    shared.containers().mend()
-    candidates, found = shared.containers().list(all=True), []
+    found = []
     bounds = {word: [shared.lookup(name).record()["created"] for name in wanted.get(word, ())]
               for word in ("since", "before")}  # fmt: skip
     ancestors = _ancestors(shared, wanted.get("ancestor", []))
-    for container in candidates:
+    for container in still.every(shared.containers()):
         with contextlib.suppress(ContainerNotFound):
             if not every and not container.up:
                 continue
@@ -96,11 +97,11 @@ def _fits(container: Container, row: dict[str, Any], wanted: dict[str, list[str]
 def shown(container: Container) -> dict[str, Any]:
     """Return one line of the list."""
     record = container.record()
-    about, config = container.inspect(), record.get("Config") or {}
+    config, host = (record.get(name) or {} for name in ("Config", "HostConfig"))
     return {
         "Id": container.id,
         "Names": [f"/{record['name']}"],
-        "Image": inspecting.asked(container).get("Config", {}).get("Image") or record["image"],
+        "Image": _of_file(container, "api.json", _image) or record["image"],
         "ImageID": record["image_id"],
         "Command": summary.command(record),
         "Created": int(record["created"]),
@@ -108,10 +109,36 @@ def shown(container: Container) -> dict[str, Any]:
         "Labels": config.get("Labels") or {},
         "State": container.status,
         "Status": summary.status(container),
-        "HostConfig": {"NetworkMode": about["HostConfig"].get("NetworkMode", "default")},
+        "HostConfig": {"NetworkMode": host.get("NetworkMode", "default")},
         "NetworkSettings": {"Networks": networks.settings(container)["Networks"]},
-        "Mounts": about["Mounts"],
+        "Mounts": _of_file(container, "config.json", inspect.mounts),
     }
+
+
+def _image(container: Container) -> str:
+    return str(inspecting.asked(container).get("Config", {}).get("Image") or "")
+
+
+_known: dict[str, tuple[tuple[int, ...], Any]] = {}
+_MOST = 10_000  # files
+
+
+def _of_file(container: Container, name: str, read: Callable[[Container], Any]) -> Any:
+    """Return what `read` reads off a file of a container, which it need not as long as that is the same file.
+
+    These files are long, hardly ever change, and are replaced when they do: so i-node, time and size tell.
+    """
+    path = os.path.join(container.runtime.directory, name)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return read(container)
+    key = (status.st_ino, status.st_mtime_ns, status.st_size)
+    if path not in _known or _known[path][0] != key:
+        if len(_known) > _MOST:  # most of them have long been removed
+            _known.clear()
+        _known[path] = key, read(container)
+    return _known[path][1]
 
 
 ROUTES: list[router.Route] = [("GET", "/containers/json", listed)]
