@@ -3,10 +3,10 @@
     settled(options)                              which network it is that nobody asked for
     of(options, image, hostname, containers)      {"networks": […], "ports": […], "hosts": …}; None for no network
 
-Who asks for nothing gets the bridge, as with docker, and an ordinary user pasta; or what `LABRT_NETWORK` names: none,
-host, one of `labrt network ls`. Where the bridge or pasta cannot be had, a run that asked for nothing does not fail for
-it: it has no network, and a warning says why and what to do. A run that publishes a port has asked for one. An address
-pool that is full is an error for all.
+Who asks for nothing gets the bridge, as with docker, and an ordinary user pasta, or else slirp4netns; or what
+`LABRT_NETWORK` names: none, host, one of `labrt network ls`. Where these cannot be had, a run that asked for nothing
+does not fail for it: it has no network, and a warning says why and what to do. A run that publishes a port has asked
+for one. An address pool that is full is an error for all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import warnings
 
 from labrt import paths
-from labrt.engine.options.model import SUBJECTS
+from labrt.engine.options.model import SUBJECTS, TAPS
 from labrt.errors import InvalidInput, LabrtError, LabrtWarning, NotFound, NotSupported
 from labrt.runtime import networks
 
@@ -38,15 +38,15 @@ def settled(options: Options) -> Options:
         return options.replace(network=chosen)
     if not paths.owner():
         return options
-    from labrt.runtime.networks import pasta
+    from labrt.runtime.networks import tap
 
     try:
-        pasta.program()
+        there = tap.ordinary()
     except NotSupported as error:
         if _asks(options):
             raise
         return _without(options, error)
-    return options.replace(network="pasta")
+    return options.replace(network=there)
 
 
 def _without(options: Options, error: LabrtError) -> Options:
@@ -70,8 +70,8 @@ def of(options: Options, image: ImageConfig, hostname: str, containers: Containe
     from labrt.engine.options import networking
 
     wishes = networking.wishes(options, image, hostname)
-    if options.network == "pasta":
-        return wishes
+    if options.network in TAPS:
+        return wishes | {"tap": options.network}
     if not wishes["networks"]:
         return None
     if paths.owner():

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from labrt.runtime.networks.attachment import Attachment
-    from labrt.runtime.networks.pasta import Pasta
+    from labrt.runtime.networks.tap import Tap
 
 
 class Run:
@@ -44,7 +44,7 @@ class Run:
         self.bundle: str = request["bundle"]
         self.config = oci.load(self.bundle)
         self.cgroup: cgroups.Cgroup | None = None
-        self.network: Attachment | Pasta | None = None
+        self.network: Attachment | Tap | None = None
         self.warnings: list[str] = []  # what this machine could not give, for whoever asked
         self.creation: Creation | None = None
 

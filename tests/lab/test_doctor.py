@@ -213,6 +213,9 @@ def test_a_missing_program_names_its_package(tmp_path: Path) -> None:
     (tmp_path / "nft").write_text("#!/bin/sh\n")
     (tmp_path / "nft").chmod(0o755)
     assert surroundings.program("nft", "nftables", "x", str(tmp_path)).status == "ok"
+    assert "passt" in surroundings.users_network(str(tmp_path)).remedy
+    (tmp_path / "nft").rename(tmp_path / "slirp4netns")
+    assert "slirp4netns, for there is no pasta" in surroundings.users_network(str(tmp_path)).saw
 
 
 def test_the_disk_is_looked_at_before_labrt_has_made_anything(labrt_root: Path) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from labrt.image.config import ImageConfig
 
-NETWORKS = ("none", "host", "bridge", "pasta")  # those that are always there
+TAPS = ("pasta", "slirp4netns")  # an ordinary user's
+NETWORKS = ("none", "host", "bridge", *TAPS)  # those that are always there
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,61}[a-zA-Z0-9])?")
 SMALLEST_MEMORY = 6 << 20  # bytes; with less, a container's init is killed before it can say why. Docker's limit, too.
@@ -47,8 +48,8 @@ class Options:
     cpus: float | None = None  # cpu.max: so much time in each tenth of a second, then all stand still until the next
     pids_limit: int | None = None  # pids.max: fork(2) fails with EAGAIN. None, 0 and -1: no limit
     entrypoint: str | Words | None = None
-    # "none", "host", "bridge", "pasta", "container:NAME", or one of `labrt network create`: networking.py. "default" is
-    # the bridge of who asks for nothing, of an ordinary user pasta: network_wishes.py
+    # "none", "host", "bridge", one of TAPS, "container:NAME", one of `labrt network create`: networking.py. "default"
+    # is the bridge of who asks for nothing, of an ordinary user one of TAPS: network_wishes.py
     network: str = "default"
     platform: str | None = None
     pull: str = "missing"

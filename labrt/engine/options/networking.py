@@ -4,6 +4,7 @@
     host             none is made: it stays in the host's
     bridge           the default network, which it also has when nobody says anything
     pasta            the way out of who may not make a bridge: an ordinary user's default, if pasta(1) is installed
+    slirp4netns      the same by slirp4netns(1): their default if only that is installed
     NAME             a network of `labrt network create`; several, when --network is given several times
     NAME,ip=…,…      with ip, ip6, alias and mac-address for this network alone
     container:X      X's is entered, with all that X has: addresses, ports, names
@@ -22,7 +23,7 @@ from typing import Any
 
 from labrt import paths
 from labrt.engine.options import etc
-from labrt.engine.options.model import Options
+from labrt.engine.options.model import TAPS, Options
 from labrt.errors import InvalidInput
 from labrt.image.config import ImageConfig
 
@@ -38,8 +39,8 @@ _WORDS = {"ip": "ip", "ip6": "ip6", "mac-address": "mac", "alias": "aliases"}
 def check(options: Options) -> None:
     """Raise InvalidInput for what is not understood, and for what contradicts itself."""
     wanted = networks(options)
-    if options.network == "pasta" and not paths.owner():
-        raise InvalidInput("--network pasta is an ordinary user's", remedy="root has --network bridge")
+    if options.network in TAPS and not paths.owner():
+        raise InvalidInput(f"--network {options.network} is an ordinary user's", remedy="root has --network bridge")
     ports = [port for text in options.publish for port in parse(text)]
     own = options.given("ip", "ip6", "mac_address", "network_alias", "further_networks")
     if options.network.startswith("container:"):
@@ -59,7 +60,7 @@ def check(options: Options) -> None:
 
 def networks(options: Options) -> list[dict[str, Any]]:
     """Return each network that it shall be in: {network, ip, ip6, mac, aliases}. None for none, host, container:X."""
-    if options.network in ("none", "host", "pasta") or options.network.startswith("container:"):
+    if options.network in ("none", "host", *TAPS) or options.network.startswith("container:"):
         if options.further_networks:
             raise InvalidInput(f"--network {options.network} with other networks", remedy="leave that one out")
         return []
@@ -87,7 +88,7 @@ def _network(text: str) -> dict[str, Any]:
     if found["network"] == "default":
         found["network"] = "bridge"
     if not re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", found["network"]):
-        remedy = "none, host, bridge, pasta, container:NAME, or a network of `labrt network ls`"
+        remedy = "none, host, bridge, pasta, slirp4netns, container:NAME, or a network of `labrt network ls`"
         raise InvalidInput(f"--network {text!r} is not known", remedy=remedy)
     return found
 

@@ -57,7 +57,7 @@ def doctor(*, host: Host | None = None, where: Paths | None = None, hub: str = "
         ("libseccomp", surroundings.libseccomp),
         ("overlay", functools.partial(surroundings.overlay, where, host)),
         ("nft", functools.partial(surroundings.program, "nft", "nftables", "networks and published ports")),
-        ("pasta", functools.partial(surroundings.program, "pasta", "passt", "the networks of ordinary users")),
+        ("pasta", surroundings.users_network),
         ("disk", functools.partial(surroundings.disk, where)),
         ("memory", functools.partial(surroundings.memory, host)),
         ("clock", surroundings.clock),

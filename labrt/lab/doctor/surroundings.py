@@ -44,6 +44,15 @@ def program(name: str, package: str, what_for: str, path: str | None = None) -> 
     return Check(name, "ok", found)
 
 
+def users_network(path: str | None = None) -> Check:
+    """Look for what an ordinary user's networks are made with: pasta, or else slirp4netns."""
+    found = program("pasta", "passt", "the networks of ordinary users", path)
+    second = program("slirp4netns", "slirp4netns", "", path)
+    if found.status != "ok" and second.status == "ok":
+        return Check("pasta", "ok", f"{second.saw}, for there is no pasta")
+    return found
+
+
 def disk(paths: Paths, least: int = LEAST_DISK) -> Check:
     """Look how much room there is where labrt keeps images and containers."""
     place = paths.state

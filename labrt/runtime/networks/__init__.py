@@ -3,9 +3,10 @@
     definition    what a network is: driver, subnets, bridge      leases      who has which address, which names
     uplink        bring a network up, take it down                attachment  plug a container in, unplug it
     publishing    its published ports                             helper      the process for names and ports
-    etc           its hosts and resolv.conf           pasta         the way out of who may not make a bridge
+    etc           its hosts and resolv.conf           tap           the way out of who may not make a bridge:
+                                                      pasta, or slirp
 
-    attachment_of(request, id)     what plugs this container in: an Attachment, or a Pasta
+    attachment_of(request, id)     what plugs this container in: an Attachment, or a Tap
     spared(error)                  whether a container that asked for no network runs without one then
     said(error)                    why it has none
 
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from labrt.runtime.networks.attachment import Attachment
-    from labrt.runtime.networks.pasta import Pasta
+    from labrt.runtime.networks.tap import Tap
 
 
-def attachment_of(request: Mapping[str, Any], id: str) -> Attachment | Pasta:
+def attachment_of(request: Mapping[str, Any], id: str) -> Attachment | Tap:
     """Return what plugs a container into its networks: root's and an ordinary user's have nothing in common."""
     if paths.owner():
-        from labrt.runtime.networks.pasta import Pasta
+        from labrt.runtime.networks import tap
 
-        return Pasta(request, id)
+        return tap.of(request, id)
     from labrt.runtime.networks.attachment import Attachment
 
     return Attachment(request, id)

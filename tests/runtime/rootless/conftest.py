@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from labrt.linux import userns
+from labrt.runtime.networks import tap
 
 PROJECT = Path(__file__).resolve().parents[3]
 IMPORTS = ":".join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -27,6 +28,7 @@ SIZE = 65536  # how many subordinate ids
 # Become the user, with our files over those of /etc, and tun as udev makes it, for everybody; then what is to be run.
 BECOME = """
 for file in passwd group subuid subgid; do mount --bind "$0/$file" "/etc/$file" || exit 99; done
+for path in $LABRT_HIDDEN; do mount --bind /dev/null "$path" || exit 99; done
 [ ! -e "$0/tun" ] || mount --bind "$0/tun" /dev/net/tun || exit 99
 exec setpriv --reuid="$LABRT_UID" --regid="$LABRT_UID" --clear-groups --inh-caps=-all -- "$@"
 """
@@ -35,11 +37,13 @@ exec setpriv --reuid="$LABRT_UID" --regid="$LABRT_UID" --clear-groups --inh-caps
 class User:
     """The user. `home` is their home directory; `subordinates` says whether they have lines in /etc/subuid."""
 
-    def __init__(self, place: Path, uid: int, *, subordinates: bool) -> None:
+    def __init__(self, place: Path, uid: int, *, subordinates: bool, hidden: str = "") -> None:
         self.uid, self.first = uid, uid * 10  # their own id, and the first of the subordinate ones
         self.etc, self.home, self.subordinates = place / "etc", place / "home", subordinates
         self.run = self.home / "run"
         self.within: list[str] = []  # words before their commands: another network namespace to be in
+        self.hidden = hidden  # programs that are none for them
+        self.tap = ""  # what their network is, where a test asks for one of those
         self.said = ""  # by the command that unpacked its first image
         self.state, self.ledger = self.home / ".local/share/labrt", self.run / "labrt/ledger"
         place.chmod(0o755)
@@ -66,9 +70,10 @@ class User:
         """Start a program as this user."""
         become = ["unshare", "--mount", "--propagation", "private", "sh", "-c", BECOME, str(self.etc)]
         wrapped = [*self.within, *become, *command]
+        told = {"LABRT_UID": str(self.uid), "LABRT_HIDDEN": self.hidden}
         return subprocess.Popen(
             wrapped, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            cwd=self.home, env=self.environment | {"LABRT_UID": str(self.uid)} | dict(env or {}),
+            cwd=self.home, env=self.environment | told | dict(env or {}),
         )  # fmt: skip
 
     def do(self, *command: str, code: int = 0, env: Mapping[str, str] | None = None) -> tuple[str, str]:
@@ -159,7 +164,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _user(box: Path, uid: int, subordinates: bool) -> Iterator[User]:
+def _user(box: Path, uid: int, subordinates: bool, hidden: str = "") -> Iterator[User]:
     if os.geteuid() != 0:
         pytest.skip("needs root, to become somebody else")
     if userns.obstacles():
@@ -170,7 +175,7 @@ def _user(box: Path, uid: int, subordinates: bool) -> Iterator[User]:
     if not all(Path("/etc", name).exists() for name in ("subuid", "subgid")):
         pytest.skip("/etc/subuid or subgid is absent: nothing to put another over")
     place = Path(tempfile.mkdtemp(prefix="labrt-user-", dir="/tmp"))  # pytest's own directories are closed to others
-    user = User(place, uid, subordinates=subordinates)
+    user = User(place, uid, subordinates=subordinates, hidden=hidden)
     try:
         with user.begin("test", "-r", __file__) as looks:
             if looks.wait() != 0:
@@ -203,6 +208,18 @@ def any_user(request: pytest.FixtureRequest) -> User:
     found = request.getfixturevalue(request.param)
     assert isinstance(found, User)
     return found
+
+
+@pytest.fixture(params=["pasta", "slirp4netns"])
+def tap_user(request: pytest.FixtureRequest, box: Path) -> Iterator[User]:
+    """One whose network is this program, for a single test: who has slirp4netns has no pasta."""
+    if not shutil.which(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    others = ["pasta"] if request.param == "slirp4netns" else []
+    places = (os.path.join(place, other) for place in tap.PLACES for other in others)
+    for user in _user(box, 54324, True, " ".join(filter(os.path.exists, places))):
+        user.tap = request.param
+        yield user
 
 
 @pytest.fixture
