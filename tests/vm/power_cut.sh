@@ -1,9 +1,11 @@
 #!/bin/sh
-# A power cut in the middle of pulls, runs, commits and saves, three times: is the store right? `sudo sh tests/vm/power_cut.sh`
+# A power cut in the middle of pulls, runs, builds, commits and saves, three times: is the store right?
+#
+#   sudo sh tests/vm/power_cut.sh
 #
 # The guest reboots itself without a sync (b to sysrq-trigger), and what was in its memory only is lost. Its disk lives on
 # from boot to boot here, in a copy. Exit status: 0 when every blob is what its name says, every image runs and holds what
-# was committed to it, and all of that can be done again; run.sh's 77 when there is no guest here. Arguments go to run.sh.
+# was put into it, and all of that can be done again; run.sh's 77 when there is no guest here. Arguments go to run.sh.
 set -eu
 here=$(dirname -- "$0")
 disk=$(mktemp -d "${TMPDIR:-/tmp}/labrt-power.XXXXXX")
@@ -41,16 +43,32 @@ while :; do
     echo "commit $name: $?" >>/var/lib/commits
 done
 SH
+cat >/tmp/builds.sh <<'SH'
+# A first step that is in the cache after the first turn, files that differ each time, and a step that runs each time.
+turn=0
+mkdir -p /var/lib/context
+while :; do
+    turn=$((turn + 1))
+    name=built-$(cut -c 1-8 /proc/sys/kernel/random/boot_id):$turn
+    cd /var/lib/context && head -c 1000000 /dev/urandom >much && sha256sum much | sed 's| much| /much|' >sum &&
+        printf '%s\n' 'FROM busybox' 'RUN head -c 2000000 /dev/urandom >/early && sha256sum /early >/early.sum' \
+            'COPY much sum /' 'RUN head -c 2000000 /dev/urandom >/late && sha256sum /late >/late.sum' >Dockerfile &&
+        cd /vagrant && $1 build -q -t $name /var/lib/context
+    echo "build $name: $?" >>/var/lib/commits
+done
+SH
 .venv/bin/python /tmp/pulls.py >/dev/null 2>&1 &
 (while :; do $labrt run --rm busybox true; done) >/dev/null 2>&1 &
 (while :; do $labrt run -d busybox sh -c 'echo much >file; sleep 1'; done) >/dev/null 2>&1 &
 sh /tmp/commits.sh $labrt >/dev/null 2>&1 &
-done="^commit made-$(cut -c 1-8 /proc/sys/kernel/random/boot_id):.*: 0$"
+sh /tmp/builds.sh $labrt >/dev/null 2>&1 &
+boot=$(cut -c 1-8 /proc/sys/kernel/random/boot_id)
+both() { grep -qs "^commit made-$boot:.*: 0$" /var/lib/commits && grep -qs "^build built-$boot:.*: 0$" /var/lib/commits; }
 tries=0
-until grep -qs "$done" /var/lib/commits || [ $tries -ge 240 ]; do sleep 1; tries=$((tries + 1)); done
-grep -qs "$done" /var/lib/commits || { echo "no commit, save and load in four minutes"; exit 1; }
+until both || [ $tries -ge 300 ]; do sleep 1; tries=$((tries + 1)); done
+both || { echo "no commit, save and load, or no build, in five minutes"; cat /var/lib/commits; exit 1; }
 sleep $((10 + $(od -An -N1 -tu1 /dev/urandom) % 20))
-echo "cutting the power; commits: $(tail -n 1 /var/lib/commits)"
+echo "cutting the power; done: $(grep -c ': 0$' /var/lib/commits)"
 sleep 1
 echo b >/proc/sysrq-trigger
 sleep 60
@@ -65,7 +83,8 @@ for blob in $(find /var/lib/labrt -type f -path '*/blobs/sha256/*' | grep -E '/[
 done
 [ "$blobs" -gt 0 ] || { echo "the store is empty"; exit 1; }
 $labrt images || exit 1
-for name in $(sed -n 's/^commit \(.*\): 0$/\1/p' /var/lib/commits); do  # commit, save and load had said that they were done
+# What had said that it was done: a build, or commit, save and load.
+for name in $(sed -n 's/^[a-z]* \(.*\): 0$/\1/p' /var/lib/commits); do
     $labrt images -q "$name" | grep -q . || { echo "lost: $name"; exit 1; }
 done
 left=$($labrt ps -aq) || exit 1
@@ -73,13 +92,16 @@ left=$($labrt ps -aq) || exit 1
 images=0
 for image in $($labrt images | awk 'NR > 1 && $1 != "<none>" { print $1 ":" $2 }'); do
     images=$((images + 1))
-    $labrt run --rm $image sh -c '[ ! -e /sum ] || sha256sum -c /sum' || { echo "not what was committed: $image"; exit 1; }
+    $labrt run --rm $image sh -c 'for sum in /sum /early.sum /late.sum; do [ ! -e $sum ] || sha256sum -c $sum || exit 1; done' ||
+        { echo "not what was put into it: $image"; exit 1; }
     $labrt save $image >/dev/null || exit 1
 done
 [ "$($labrt run --rm busybox echo well)" = well ] || exit 1
 .venv/bin/python -c 'import labrt; print(labrt.reset())' || exit 1
 box=$($labrt run -d busybox sh -c 'echo again >/again') && $labrt wait $box && $labrt commit $box again && $labrt rm $box || exit 1
 [ "$($labrt run --rm again cat /again)" = again ] || exit 1
+cd /var/lib/context && date >much && sha256sum much | sed 's| much| /much|' >sum && cd /vagrant || exit 1
+$labrt build -t built /var/lib/context && $labrt run --rm built sha256sum -c /sum /early.sum /late.sum || exit 1
 echo "the store is right: $blobs blobs, $images images, $(echo "$left" | wc -w) containers of before removed"
 JOB
 for cut in 1 2 3; do
