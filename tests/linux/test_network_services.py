@@ -9,6 +9,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import dnslib
@@ -124,10 +125,12 @@ def test_who_is_not_there_resets_the_connection() -> None:
 
 def test_one_too_many_is_turned_away() -> None:
     listener = ports.claim("tcp", "127.0.0.1", 0)
+    relays = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def build(selector: selectors.BaseSelector) -> None:
             relay = Relay(selector)
+            relays.append(relay)
             relay.most = 1
             relay.tcp(listener, server.getsockname())
 
@@ -139,7 +142,10 @@ def test_one_too_many_is_turned_away() -> None:
                 assert far.recv(10) == b"still"
                 first.close()
                 assert far.recv(10) == b""
-            # Its place is free again.
+            # Its place is free again, once the relay has heard of it.
+            end = time.monotonic() + PATIENCE
+            while relays[0].connections and time.monotonic() < end:
+                time.sleep(0.01)
             with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as third:
                 third.sendall(b"x")
                 far, _ = server.accept()
