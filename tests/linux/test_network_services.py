@@ -143,14 +143,20 @@ def test_one_too_many_is_turned_away() -> None:
                 first.close()
                 assert far.recv(10) == b""
             # Its place is free again, once the relay has heard of it.
-            end = time.monotonic() + PATIENCE
-            while relays[0].connections and time.monotonic() < end:
-                time.sleep(0.01)
+            wait_for_silence(relays[0])
             with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as third:
                 third.sendall(b"x")
                 far, _ = server.accept()
                 with far:
                     assert far.recv(1) == b"x"
+            wait_for_silence(relays[0])
+
+
+def wait_for_silence(relay: Relay) -> None:
+    end = time.monotonic() + PATIENCE
+    while relay.connections:
+        assert time.monotonic() < end, "the relay has not heard that they have gone"
+        time.sleep(0.01)
 
 
 class Names:

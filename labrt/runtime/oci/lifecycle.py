@@ -137,6 +137,10 @@ def delete(root: str, id: str, *, force: bool = False) -> list[str]:
         from labrt.runtime.oci import groups
 
         groups.remove(cgroup, record.scope)
+    if record.scope:  # systemd removes an empty scope by itself, and may have been faster
+        from labrt.linux import ledger
+
+        ledger.strike_all("cgroup", record.cgroup)
     config, state = {}, {}
     with contextlib.suppress(ContainerNotFound):  # its `create` was killed before it had read it
         config = records.config(root, id)
